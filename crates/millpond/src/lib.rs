@@ -1,0 +1,1 @@
+//! A Go-style runtime for Rust services.

@@ -1,0 +1,1 @@
+//! Sockets with std::io traits that park the goroutine.

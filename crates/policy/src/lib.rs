@@ -1,0 +1,1 @@
+//! Pure arithmetic for the decisions of Millpond: no clock, no I/O, no unsafe code.

@@ -1,0 +1,1 @@
+//! The scheduler: G, M, P, run queues, park and ready, timers, poller, blocking pool.

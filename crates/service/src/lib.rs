@@ -1,0 +1,1 @@
+//! Accept loops, connection tracking and drain.

@@ -1,0 +1,1 @@
+//! Pooled stacks for goroutines: huge reservations, guards, reuse.

@@ -1,0 +1,1 @@
+//! Channels and locks for goroutines, tasks and plain threads.

@@ -1,0 +1,1 @@
+//! The only caller of the kernel: memory, events, faults, thread states.
