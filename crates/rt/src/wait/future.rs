@@ -1,0 +1,109 @@
+//! Waiting as a future does it: arm, return `Pending`, be polled again.
+//!
+//! The word's `commit` is the first poll that stores a waker. A party that claims before it finds
+//! nobody to wake, and that poll sees the claim; a party that claims after it takes the waker.
+
+use super::cell::{Cell, Wake};
+use super::ticket::{Target, Ticket};
+use millpond_prim::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The wait of a future. Lives in the future; usable for one wait after another.
+///
+/// Dropping it while a wait is open withdraws. If what a party hands over must not be lost, the
+/// future's own `Drop` calls [`FutureWait::cancel`] and looks at the answer.
+#[derive(Debug, Default)]
+pub struct FutureWait {
+    /// Made at the first wait: most polls find the operation possible and never need it.
+    cell: Option<Arc<Cell>>,
+    /// The wait under way.
+    seq: Option<u64>,
+}
+
+impl FutureWait {
+    /// A wait that has not begun. Does not allocate.
+    pub const fn new() -> Self {
+        Self { cell: None, seq: None }
+    }
+
+    /// Whether a wait is under way.
+    pub fn is_armed(&self) -> bool {
+        self.seq.is_some()
+    }
+
+    /// Begins a wait and returns a ticket for it.
+    ///
+    /// # Panics
+    /// If one is under way.
+    pub fn arm(&mut self) -> Ticket {
+        assert!(self.seq.is_none(), "FutureWait::arm: a wait is already under way");
+        let cell = self.cell.get_or_insert_with(Cell::for_future);
+        let seq = cell.word.arm();
+        self.seq = Some(seq);
+        Ticket { target: Target::Cell(cell.clone()), seq }
+    }
+
+    /// Ready with the outcome once a party has ended the wait; until then stores `cx`'s waker.
+    ///
+    /// # Panics
+    /// If no wait is under way.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<u16> {
+        let (Some(cell), Some(seq)) = (&self.cell, self.seq) else {
+            panic!("FutureWait::poll: no wait is under way; call arm first");
+        };
+        if cell.word.outcome().is_none() {
+            let Wake::Task(slot) = &cell.wake else { unreachable!("made by Cell::for_future") };
+            let mut slot = slot.lock();
+            match &mut *slot {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                other => *other = Some(cx.waker().clone()),
+            }
+            drop(slot);
+            // Fails when already parked (an earlier poll did it) or when claimed: told apart below.
+            cell.word.commit(seq);
+            if cell.word.outcome().is_none() {
+                return Poll::Pending;
+            }
+        }
+        self.seq = None;
+        Poll::Ready(cell.word.finish())
+    }
+
+    /// Withdraws. `Some(outcome)` if a party was faster.
+    pub fn cancel(&mut self) -> Option<u16> {
+        self.seq.take()?;
+        self.cell.as_ref()?.word.disarm()
+    }
+}
+
+impl Drop for FutureWait {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::future::block_on;
+    use loom::thread;
+
+    /// A future waits while two parties race: it is always polled again.
+    #[test]
+    fn a_future_is_never_forgotten() {
+        loom::model(|| {
+            let mut wait = FutureWait::new();
+            let ticket = wait.arm();
+            let parties: Vec<_> = (1..3u16)
+                .map(|outcome| {
+                    let ticket = ticket.clone();
+                    thread::spawn(move || ticket.fire(outcome))
+                })
+                .collect();
+            let outcome = block_on(std::future::poll_fn(|cx| wait.poll(cx)));
+            let won: Vec<_> = parties.into_iter().map(|t| t.join().unwrap()).collect();
+            assert_eq!(won.iter().filter(|won| **won).count(), 1);
+            assert!(won[usize::from(outcome) - 1]);
+        });
+    }
+}

@@ -1,0 +1,44 @@
+//! Waiting and waking: one face for goroutines, tasks and plain threads.
+//!
+//! A primitive above this crate (a channel, a lock, a socket) never asks who is calling. It does:
+//!
+//! ```text
+//! let waiting = Waiting::begin();            // 1. arm the caller's wait word
+//! { lock; if possible now { return .. }      // 2. under the primitive's own lock: look once
+//!   queue.push(waiting.ticket()); }          //    more, then publish a ticket
+//! match waiting.park(reason, deadline) {     // 3. leave; the commit happens after the switch
+//!     Outcome::Fired(code) => ..             // 4. exactly one party ended the wait
+//!     Outcome::TimedOut => { lock; remove the entry }
+//! }
+//! ```
+//!
+//! and the other side, under the same lock, takes a ticket off the queue and calls
+//! [`Ticket::claim`]: `None` means that this wait ended otherwise (skip it), `Some(fired)` means
+//! that it is ours, so hand over what there is to hand over, release the lock, and let
+//! [`Fired::ready`] resume the waiter.
+//!
+//! | caller | what its wait word lives in | how it leaves | how it is resumed |
+//! |---|---|---|---|
+//! | goroutine | its `G` | switch to the scheduler, which commits | into its M's queue or inbox |
+//! | plain thread | a cell in a thread-local | `std::thread::park` | `unpark` |
+//! | task, or any future | a cell in the future ([`FutureWait`]) | `Poll::Pending` | its waker |
+//!
+//! A task that calls a *blocking* form is a goroutine for that while: the runner that polls it.
+//!
+//! Nothing here is kept on the waiter's stack: tickets hold references to the `G` or the cell.
+
+mod cell;
+mod future;
+mod reason;
+mod ticket;
+mod waiting;
+mod word;
+
+pub use future::FutureWait;
+pub use reason::WaitReason;
+pub use ticket::{Fired, Ticket};
+pub use waiting::{Outcome, Waiting};
+
+#[cfg(not(loom))]
+pub(crate) use cell::blocked_threads;
+pub(crate) use word::WaitWord;

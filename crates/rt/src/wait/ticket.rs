@@ -1,0 +1,86 @@
+//! Tickets: the right to try to end one particular wait.
+//!
+//! A ticket may be cloned into as many queues as the wait has ways to end. It keeps the waiter's
+//! word alive, so a ticket that is left over in a queue is harmless: its claim fails. Primitives
+//! still remove left-over tickets, or a loop of time-outs would grow their queues without bound.
+
+use super::cell::Cell;
+use super::word::{Claimed, WaitWord};
+use crate::g::GRef;
+use millpond_prim::sync::Arc;
+
+/// Whose wait it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    Goroutine(GRef),
+    Cell(Arc<Cell>),
+}
+
+impl Target {
+    #[inline]
+    pub(super) fn word(&self) -> &WaitWord {
+        match self {
+            Self::Goroutine(g) => g.wait_word(),
+            Self::Cell(cell) => &cell.word,
+        }
+    }
+}
+
+/// The right to try to end one wait, once. See the module documentation.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    pub(super) target: Target,
+    pub(super) seq: u64,
+}
+
+impl Ticket {
+    /// Ends the wait with `outcome` (below 2^14 - 1) unless it has ended. On `Some`, the caller is
+    /// the one that ended it and owes the waiter a [`Fired::ready`] (dropping `Fired` does it too).
+    #[inline]
+    pub fn claim(&self, outcome: u16) -> Option<Fired> {
+        match self.target.word().claim(self.seq, outcome)? {
+            Claimed::BeforePark => Some(Fired(None)),
+            Claimed::Parked => Some(Fired(Some(self.target.clone()))),
+        }
+    }
+
+    /// Claims and resumes in one step; `false` if the wait had ended.
+    #[inline]
+    pub fn fire(&self, outcome: u16) -> bool {
+        self.claim(outcome).is_some()
+    }
+
+    /// Whether the wait is still open. A hint for skipping and sweeping: the answer may be old.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.target.word().is_open(self.seq)
+    }
+
+    /// Whether both tickets are for the same wait.
+    pub fn same_wait(&self, other: &Ticket) -> bool {
+        self.seq == other.seq && std::ptr::eq(self.target.word(), other.target.word())
+    }
+}
+
+/// A wait that the holder has ended and whose waiter is owed its resumption.
+#[derive(Debug)]
+#[must_use = "the waiter stays parked until this is readied or dropped"]
+pub struct Fired(Option<Target>);
+
+impl Fired {
+    /// Makes the waiter runnable. Call it after releasing the primitive's lock: it may write to
+    /// an eventfd or run a waker.
+    #[inline]
+    pub fn ready(self) {}
+}
+
+impl Drop for Fired {
+    #[inline]
+    fn drop(&mut self) {
+        match self.0.take() {
+            None => {}
+            Some(Target::Goroutine(g)) => crate::g::ready(g),
+            Some(Target::Cell(cell)) => cell.resume(),
+        }
+    }
+}

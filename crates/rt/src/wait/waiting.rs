@@ -1,0 +1,197 @@
+//! A wait under way, seen by its owner: begin, hand out tickets, park.
+//!
+//! [`Waiting::begin`] finds out who calls, once. From then on a goroutine and a plain thread
+//! differ only in how they leave.
+
+use super::cell::Cell;
+use super::reason::WaitReason;
+use super::ticket::{Target, Ticket};
+use crate::g::GRef;
+use millpond_prim::sync::Arc;
+use std::marker::PhantomData;
+use std::time::Instant;
+
+/// The outcome that timers use; no primitive may.
+pub(crate) const TIMED_OUT: u16 = (1 << 14) - 1;
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A party ended it, with this outcome.
+    Fired(u16),
+    /// The deadline passed first. No party can have won: what it would have handed over is still
+    /// with it.
+    TimedOut,
+}
+
+/// A wait that the caller has begun and not yet finished. Not `Send`: it belongs to the goroutine
+/// or thread that began it.
+#[derive(Debug)]
+pub struct Waiting {
+    owner: Target,
+    seq: u64,
+    /// False once finished; the drop then has nothing to withdraw.
+    open: bool,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Waiting {
+    /// Begins a wait of the calling goroutine, or of the calling plain thread.
+    #[inline]
+    pub fn begin() -> Self {
+        let owner = match GRef::current() {
+            Some(g) => Target::Goroutine(g),
+            None => Target::Cell(thread_cell()),
+        };
+        let seq = owner.word().arm();
+        Self { owner, seq, open: true, not_send: PhantomData }
+    }
+
+    /// A ticket for this wait, to put in a queue.
+    #[inline]
+    pub fn ticket(&self) -> Ticket {
+        Ticket { target: self.owner.clone(), seq: self.seq }
+    }
+
+    /// Leaves until a party ends the wait or `deadline` passes. Parks the goroutine, or blocks the
+    /// plain thread.
+    #[inline]
+    pub fn park(mut self, reason: WaitReason, deadline: Option<Instant>) -> Outcome {
+        self.open = false;
+        let word = self.owner.word();
+        if word.outcome().is_none() {
+            match &self.owner {
+                Target::Goroutine(g) => g.park(self.seq, reason, deadline),
+                Target::Cell(_) => self.block_thread(deadline),
+            }
+        }
+        match word.finish() {
+            TIMED_OUT => Outcome::TimedOut,
+            outcome => Outcome::Fired(outcome),
+        }
+    }
+
+    /// Withdraws without leaving. `Some(outcome)` if a party was faster.
+    #[inline]
+    pub fn cancel(mut self) -> Option<u16> {
+        self.open = false;
+        self.owner.word().disarm()
+    }
+
+    #[cfg(not(loom))]
+    fn block_thread(&self, deadline: Option<Instant>) {
+        let word = self.owner.word();
+        if !word.commit(self.seq) {
+            return;
+        }
+        let _counted = deadline.is_none().then(super::cell::CountBlocked::new);
+        while word.outcome().is_none() {
+            match deadline {
+                None => std::thread::park(),
+                Some(at) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        // Either we end it ourselves, or a party just did: both leave FIRED.
+                        word.claim(self.seq, TIMED_OUT);
+                    } else {
+                        std::thread::park_timeout(left);
+                    }
+                }
+            }
+        }
+    }
+
+    /// In a model time does not pass, so a deadline is a party of its own there.
+    #[cfg(loom)]
+    fn block_thread(&self, deadline: Option<Instant>) {
+        assert!(deadline.is_none(), "a model has no clock");
+        let word = self.owner.word();
+        if word.commit(self.seq) {
+            while word.outcome().is_none() {
+                millpond_prim::thread::park();
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.open {
+            // Begun and abandoned (an unwinding primitive): leave the word usable.
+            self.owner.word().disarm();
+        }
+    }
+}
+
+#[cfg(not(loom))]
+thread_local! {
+    static CELL: Arc<Cell> = Cell::for_thread();
+}
+
+/// The calling thread's cell. During thread-local destruction, or when a wait of this thread is
+/// already under way (a waker that blocks), a fresh one.
+#[cfg(not(loom))]
+fn thread_cell() -> Arc<Cell> {
+    CELL.try_with(|cell| cell.word.is_idle().then(|| cell.clone()))
+        .ok()
+        .flatten()
+        .unwrap_or_else(Cell::for_thread)
+}
+
+/// loom's thread-locals do not outlive an iteration; a fresh cell each time is simpler and proves
+/// the same.
+#[cfg(loom)]
+fn thread_cell() -> Arc<Cell> {
+    Cell::for_thread()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_plain_thread_is_woken_by_a_party() {
+        let waiting = Waiting::begin();
+        let ticket = waiting.ticket();
+        let party = std::thread::spawn(move || ticket.fire(3));
+        assert_eq!(waiting.park(WaitReason::ChanRecv, None), Outcome::Fired(3));
+        assert!(party.join().unwrap());
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait_and_closes_the_ticket() {
+        let waiting = Waiting::begin();
+        let ticket = waiting.ticket();
+        let deadline = Instant::now() + Duration::from_millis(1);
+        assert_eq!(waiting.park(WaitReason::Sleep, Some(deadline)), Outcome::TimedOut);
+        assert!(!ticket.is_open());
+        assert!(!ticket.fire(1));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::thread;
+
+    /// A thread parks while two parties try to end the wait: it always wakes, with the winner's
+    /// outcome.
+    #[test]
+    fn park_is_never_missed() {
+        loom::model(|| {
+            let waiting = Waiting::begin();
+            let parties: Vec<_> = (1..3u16)
+                .map(|outcome| {
+                    let ticket = waiting.ticket();
+                    thread::spawn(move || ticket.fire(outcome))
+                })
+                .collect();
+            let outcome = waiting.park(WaitReason::ChanRecv, None);
+            let won: Vec<_> = parties.into_iter().map(|t| t.join().unwrap()).collect();
+            assert_eq!(won.iter().filter(|won| **won).count(), 1);
+            let winner = won.iter().position(|won| *won).unwrap() as u16 + 1;
+            assert_eq!(outcome, Outcome::Fired(winner));
+        });
+    }
+}
