@@ -1,1 +1,31 @@
-//! The only caller of the kernel: memory, events, faults, thread states.
+//! The only caller of the kernel: memory, guards, faults, thread states, clocks.
+//!
+//! Everything above this crate asks it, and nothing above it names a system call. That keeps the
+//! `unsafe` of foreign functions in one place, and it makes the list of what Millpond needs from
+//! a kernel (or from a container's seccomp profile) readable: it is this crate.
+//!
+//! Table of contents:
+//! - [`mem`]: huge reservations of address space, giving pages back, limits on mappings;
+//! - [`guard`]: three ways to make the lowest page of a stack fault;
+//! - [`fault`]: the process-wide handler for `SIGSEGV` and `SIGBUS`, which forwards what is not ours;
+//! - [`altstack`]: a signal stack per thread, without which an overflow cannot be reported;
+//! - [`report`]: text to standard error from inside a signal handler;
+//! - [`task`]: states of this process's threads, its memory, its CPUs;
+//! - [`clock`]: monotonic time as one number.
+//!
+//! Rule for every module: what a kernel can do is found by *calling* it, never by its version.
+//! Distributions backport, containers filter, and both lie about versions.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("Millpond runs on Linux: it needs epoll, eventfd and madvise of that kernel");
+
+pub mod altstack;
+pub mod clock;
+pub mod fault;
+pub mod guard;
+pub mod mem;
+pub mod report;
+pub mod task;
+mod uffd;
+
+pub use altstack::AltStack;
