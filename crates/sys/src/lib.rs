@@ -11,7 +11,8 @@
 //! - [`altstack`]: a signal stack per thread, without which an overflow cannot be reported;
 //! - [`report`]: text to standard error from inside a signal handler;
 //! - [`task`]: states of this process's threads, its memory, its CPUs;
-//! - [`clock`]: monotonic time as one number.
+//! - [`clock`]: monotonic time as one number;
+//! - [`epoll`]: readiness of descriptors, a bell, and poll(2) for one descriptor.
 //!
 //! Rule for every module: what a kernel can do is found by *calling* it, never by its version.
 //! Distributions backport, containers filter, and both lie about versions.
@@ -21,6 +22,7 @@ compile_error!("Millpond runs on Linux: it needs epoll, eventfd and madvise of t
 
 pub mod altstack;
 pub mod clock;
+pub mod epoll;
 pub mod fault;
 pub mod guard;
 pub mod mem;
