@@ -8,8 +8,8 @@
 //! All complaints about one function are reported together.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::parse::{Parse, ParseStream};
-use syn::spanned::Spanned;
 use syn::{Attribute, Error, Generics, Result, ReturnType, Token, Type, Visibility, parenthesized};
 
 /// A function without arguments, in parts.
@@ -41,8 +41,8 @@ impl Parse for Function {
         parse_parameters(input, &mut complaints)?;
         let output: ReturnType = input.parse()?;
         if input.peek(Token![where]) {
-            complaints.add(input.span(), "the first goroutine has no generic parameters to bound");
-            input.parse::<syn::WhereClause>()?;
+            let clause: syn::WhereClause = input.parse()?;
+            complaints.add(clause, "the first goroutine has no generic parameters to bound");
         }
         let body = parse_body(input)?;
         complaints.settle()?;
@@ -83,14 +83,14 @@ fn parse_qualifiers(
 ) -> Result<Option<Token![async]>> {
     let refused = "cannot be the first goroutine: remove this keyword";
     if let Some(keyword) = input.parse::<Option<Token![const]>>()? {
-        complaints.add(keyword.span(), &format!("a `const fn` {refused}"));
+        complaints.add(keyword, &format!("a `const fn` {refused}"));
     }
     let asyncness = input.parse()?;
     if let Some(keyword) = input.parse::<Option<Token![unsafe]>>()? {
-        complaints.add(keyword.span(), &format!("an `unsafe fn` {refused}"));
+        complaints.add(keyword, &format!("an `unsafe fn` {refused}"));
     }
     if let Some(abi) = input.parse::<Option<syn::Abi>>()? {
-        complaints.add(abi.span(), &format!("an `extern fn` {refused}"));
+        complaints.add(abi, &format!("an `extern fn` {refused}"));
     }
     Ok(asyncness)
 }
@@ -100,14 +100,14 @@ fn parse_parameters(input: ParseStream<'_>, complaints: &mut Complaints) -> Resu
     let generics: Generics = input.parse()?;
     if !generics.params.is_empty() {
         let problem = "the first goroutine cannot be generic: nobody chooses the parameters";
-        complaints.add(generics.params.span(), problem);
+        complaints.add(&generics.params, problem);
     }
     let content;
     parenthesized!(content in input);
     if !content.is_empty() {
         let arguments: TokenStream = content.parse()?;
         let problem = "the first goroutine takes no arguments: nobody passes them";
-        complaints.add(arguments.span(), problem);
+        complaints.add(&arguments, problem);
     }
     Ok(())
 }
@@ -140,8 +140,8 @@ fn parse_body(input: ParseStream<'_>) -> Result<Body> {
 struct Complaints(Option<Error>);
 
 impl Complaints {
-    fn add(&mut self, span: proc_macro2::Span, message: &str) {
-        let error = Error::new(span, message);
+    fn add(&mut self, culprit: impl ToTokens, message: &str) {
+        let error = Error::new_spanned(culprit, message);
         match &mut self.0 {
             Some(all) => all.combine(error),
             none => *none = Some(error),

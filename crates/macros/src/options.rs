@@ -116,7 +116,7 @@ fn expect_equals(input: ParseStream<'_>, name: &Ident, wanted: &str) -> Result<(
         return Ok(());
     }
     let place = if input.is_empty() { name.span() } else { input.span() };
-    Err(Error::new(place, format!("option `{name}` needs a value: `{name} = ` {wanted}")))
+    Err(Error::new(place, format!("option `{name}` needs a value: {wanted}")))
 }
 
 #[cfg(test)]

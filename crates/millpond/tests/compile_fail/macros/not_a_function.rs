@@ -1,0 +1,6 @@
+//! The attributes belong on functions.
+
+#[millpond::test]
+struct Test;
+
+fn main() {}
