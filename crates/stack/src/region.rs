@@ -1,0 +1,179 @@
+//! A region: one huge reservation of stacks of one class, and the table that finds it again.
+//!
+//! A region lives as long as the process: somebody may hold an address into a stack that was
+//! leaked with a live frame. So the table of regions only grows, and a fault handler may read it
+//! at any moment, on any thread, without a lock: [`lookup`] reads atomics and computes.
+//!
+//! A region's size is halved until the kernel grants it (`ulimit -v`, small address spaces). The
+//! class then simply has more regions.
+
+use crate::class::{GUARD_BYTES, SizeClass, colour_bytes};
+use millpond_sys::guard::Guards;
+use millpond_sys::mem::Reservation;
+use std::ffi::CStr;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The smallest region worth a row in the table.
+const LEAST_BYTES: usize = 64 << 20;
+
+/// Regions that a process may have, over all pools.
+const ROWS: usize = 512;
+
+/// One row of the table. Written once, by the thread that won it in [`publish`]; `end` last.
+struct Row {
+    start: AtomicUsize,
+    class: AtomicUsize,
+    /// 0 until the row is complete (release); readers acquire it.
+    end: AtomicUsize,
+}
+
+static TABLE: [Row; ROWS] = [const {
+    Row { start: AtomicUsize::new(0), class: AtomicUsize::new(0), end: AtomicUsize::new(0) }
+}; ROWS];
+
+/// Rows handed out. Atomic: readers need no more than an upper bound.
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// A reservation cut into chunks. Never unmapped once published.
+#[derive(Debug)]
+pub(crate) struct Region {
+    home: Reservation,
+    class: SizeClass,
+    /// Number of its first chunk among the chunks of its class.
+    pub(crate) first_chunk: u32,
+    pub(crate) chunks: u32,
+}
+
+impl Region {
+    /// Reserves, prepares and publishes a region of at most `bytes`.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if not even the smallest region is granted, or the table is full.
+    pub(crate) fn leak(
+        class: SizeClass,
+        first_chunk: u32,
+        bytes: usize,
+        guards: &Guards,
+    ) -> io::Result<&'static Self> {
+        let mut bytes = bytes.next_multiple_of(class.chunk_bytes());
+        let home = loop {
+            match Reservation::new(bytes, class.chunk_bytes(), name(class)) {
+                Ok(home) => break home,
+                Err(_) if bytes / 2 >= LEAST_BYTES => bytes /= 2,
+                Err(error) => {
+                    let why = format!(
+                        "reserve {bytes} B of addresses for {class} stacks: {error}; is \
+                         `ulimit -v` set?"
+                    );
+                    return Err(io::Error::new(error.kind(), why));
+                }
+            }
+        };
+        guards.prepare(&home)?;
+        let chunks = (bytes / class.chunk_bytes()) as u32;
+        let region = Box::leak(Box::new(Self { home, class, first_chunk, chunks }));
+        publish(region)?;
+        Ok(region)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.home.bytes()
+    }
+
+    pub(crate) fn home(&self) -> &Reservation {
+        &self.home
+    }
+
+    /// Addresses of chunk number `chunk` of the class, which must lie in this region.
+    pub(crate) fn chunk_range(&self, chunk: u32) -> Range<usize> {
+        let bytes = self.class.chunk_bytes();
+        let start = self.home.start() + (chunk - self.first_chunk) as usize * bytes;
+        start..start + bytes
+    }
+
+    /// Chunk and slot in the chunk of the stack whose lowest address is `limit`, if it is here.
+    pub(crate) fn locate(&self, limit: usize) -> Option<(u32, u32)> {
+        let offset = limit.checked_sub(self.home.start()).filter(|&at| at < self.bytes())?;
+        let chunk = offset / self.class.chunk_bytes();
+        let slot = offset % self.class.chunk_bytes() / self.class.bytes();
+        Some((self.first_chunk + chunk as u32, slot as u32))
+    }
+
+    /// Where the stack in `slot` of `chunk` begins and ends: `(base, limit)`.
+    pub(crate) fn bounds(&self, chunk: u32, slot: u32) -> (usize, usize) {
+        let limit = self.chunk_range(chunk).start + slot as usize * self.class.bytes();
+        let number = (limit - self.home.start()) / self.class.bytes();
+        (limit + self.class.bytes() - colour_bytes(number), limit)
+    }
+}
+
+fn name(class: SizeClass) -> &'static CStr {
+    match class {
+        SizeClass::Kib16 => c"millpond stacks 16K",
+        SizeClass::Kib64 => c"millpond stacks 64K",
+        SizeClass::Kib256 => c"millpond stacks 256K",
+        SizeClass::Mib1 => c"millpond stacks 1M",
+        SizeClass::Mib8 => c"millpond stacks 8M",
+    }
+}
+
+fn publish(region: &'static Region) -> io::Result<()> {
+    let taken = USED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+        Some(used + 1).filter(|&used| used <= ROWS)
+    });
+    let Ok(row) = taken else {
+        let why = format!("reserve another region of stacks: all {ROWS} are in use");
+        return Err(io::Error::new(io::ErrorKind::OutOfMemory, why));
+    };
+    let row = &TABLE[row];
+    let start = region.home.start();
+    row.start.store(start, Ordering::Relaxed);
+    row.class.store(region.class.index(), Ordering::Relaxed);
+    row.end.store(start + region.bytes(), Ordering::Release);
+    Ok(())
+}
+
+/// The stack that an address lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotInfo {
+    /// Its class.
+    pub class: SizeClass,
+    /// Its size in bytes, guard included.
+    pub stack_bytes: usize,
+    /// Its number in its region.
+    pub slot: usize,
+    /// Whether the address lies in the guard: the stack has overflowed.
+    pub in_guard: bool,
+    /// Where the stack begins: its highest address, one past the end.
+    pub base: usize,
+    /// Where it ends: the lowest address, that of its guard.
+    pub limit: usize,
+}
+
+/// Finds the stack that `addr` lies in; `None` if it is no address of a stack of any pool.
+///
+/// Async-signal-safe: for the handler of a fault. Says nothing about whether the stack is in use.
+///
+/// ```
+/// assert!(millpond_stack::lookup(&raw const *"no stack" as *const u8 as usize).is_none());
+/// ```
+pub fn lookup(addr: usize) -> Option<SlotInfo> {
+    let used = USED.load(Ordering::Relaxed).min(ROWS);
+    TABLE[..used].iter().find_map(|row| {
+        // A row that is not complete yet ends at 0 and holds no address.
+        let end = row.end.load(Ordering::Acquire);
+        let start = row.start.load(Ordering::Relaxed);
+        if !(start..end).contains(&addr) {
+            return None;
+        }
+        let class = SizeClass::ALL[row.class.load(Ordering::Relaxed)];
+        let stack_bytes = class.bytes();
+        let slot = (addr - start) / stack_bytes;
+        let limit = start + slot * stack_bytes;
+        let in_guard = addr - limit < GUARD_BYTES;
+        let base = limit + stack_bytes - colour_bytes(slot);
+        Some(SlotInfo { class, stack_bytes, slot, in_guard, base, limit })
+    })
+}
