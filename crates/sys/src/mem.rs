@@ -84,7 +84,17 @@ impl Reservation {
             align_bytes.is_power_of_two() && align_bytes >= page,
             "reserve: alignment {align_bytes} is not a power of two of at least a page ({page})"
         );
-        let charged = overcommit_is_strict();
+        Self::map(bytes, align_bytes, name, overcommit_is_strict())
+    }
+
+    /// `charged`: the kernel charges for what is writable, so nothing is at first.
+    fn map(
+        bytes: usize,
+        align_bytes: usize,
+        name: &'static CStr,
+        charged: bool,
+    ) -> io::Result<Self> {
+        let page = page_size();
         let prot = if charged { ProtFlags::empty() } else { ProtFlags::READ | ProtFlags::WRITE };
         let padded = bytes.checked_add(align_bytes - page).ok_or(io::ErrorKind::OutOfMemory)?;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
@@ -380,6 +390,22 @@ mod tests {
         // SAFETY: the range is the test's own.
         unsafe { range.renew(range.start() + 2 * page..range.start() + 6 * page) }.unwrap();
         assert_eq!(look(range.start() + 3 * page), 0);
+    }
+
+    #[test]
+    fn where_the_kernel_charges_a_reservation_opens_in_steps() {
+        let bytes = 2 * OPEN_STEP_BYTES + 4096;
+        let range = Reservation::map(bytes, 2 << 20, c"test", true).unwrap();
+        assert_eq!(range.opened_bytes(), 0);
+        range.open(1).unwrap();
+        assert_eq!(range.opened_bytes(), OPEN_STEP_BYTES);
+        fill(range.start() + OPEN_STEP_BYTES - 1, 7);
+        range.open(OPEN_STEP_BYTES).unwrap();
+        assert_eq!(range.opened_bytes(), OPEN_STEP_BYTES);
+        range.open(bytes).unwrap();
+        assert_eq!(range.opened_bytes(), bytes);
+        fill(range.start() + bytes - 1, 7);
+        assert_eq!(look(range.start() + OPEN_STEP_BYTES - 1), 7);
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! Under a filter that refuses what older kernels and container profiles refuse, the pool takes
+//! `mprotect`, and a mode that is forced all the same is one clear error.
+
+mod common;
+
+use common::passed_alone;
+use millpond_stack::{GuardMode, Pool, SizeClass};
+
+/// Makes `madvise(MADV_GUARD_INSTALL)` and `userfaultfd` fail for the rest of this process.
+fn refuse_guards_that_split_nothing() {
+    let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+    let equal = |value, yes, no| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: yes,
+        jf: no,
+        k: value,
+    };
+    let answer = |value| statement(libc::BPF_RET | libc::BPF_K, value);
+    // `seccomp_data`: the number at 0, the low half of the third argument at 32.
+    let program = [
+        load(0),
+        equal(libc::SYS_userfaultfd as u32, 5, 0),
+        equal(libc::SYS_process_madvise as u32, 4, 0),
+        equal(libc::SYS_madvise as u32, 0, 2),
+        load(32),
+        equal(102, 1, 0),
+        answer(libc::SECCOMP_RET_ALLOW),
+        answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+    ];
+    let filter =
+        libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the program is complete, ends in a return on every path, and outlives the calls.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter), 0);
+    }
+}
+
+fn statement(code: u32, value: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: value }
+}
+
+#[test]
+fn without_guard_markers_the_pool_takes_mprotect_and_says_what_it_cannot_do() {
+    let test = "without_guard_markers_the_pool_takes_mprotect_and_says_what_it_cannot_do";
+    if passed_alone(test, &[("MILLPOND_GUARD", "")]) {
+        return;
+    }
+    refuse_guards_that_split_nothing();
+    let pool = Pool::global().unwrap();
+    assert_eq!(pool.guard_mode(), GuardMode::Mprotect);
+    assert!(pool.describe().contains("at most"), "{}", pool.describe());
+    let stacks: Vec<_> = (0..100).map(|_| pool.take(SizeClass::Kib64).unwrap()).collect();
+    drop(stacks);
+    pool.check().unwrap();
+}
+
+fn a_forced_mode_is_refused(test: &str, mode: &str, remedy: &str) {
+    if passed_alone(test, &[("MILLPOND_GUARD", mode)]) {
+        return;
+    }
+    refuse_guards_that_split_nothing();
+    let error = Pool::global().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    let said = error.to_string();
+    assert!(said.contains(&format!("in mode {mode} are not to be had")), "{said}");
+    assert!(said.contains(remedy) && said.contains("MILLPOND_GUARD=mprotect"), "{said}");
+}
+
+#[test]
+fn install_forced_where_it_is_not_to_be_had_is_a_clear_error() {
+    let test = "install_forced_where_it_is_not_to_be_had_is_a_clear_error";
+    a_forced_mode_is_refused(test, "install", "Linux 6.13");
+}
+
+#[test]
+fn userfault_forced_where_it_is_not_to_be_had_is_a_clear_error() {
+    let test = "userfault_forced_where_it_is_not_to_be_had_is_a_clear_error";
+    a_forced_mode_is_refused(test, "userfault", "unprivileged_userfaultfd");
+}
