@@ -79,6 +79,10 @@ pub struct Events {
     slots: usize,
 }
 
+// SAFETY: an event is not `Send` because its data may be a pointer; only this module fills the
+// buffer, from instances of `Epoll`, and those register numbers only.
+unsafe impl Send for Events {}
+
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Events")
