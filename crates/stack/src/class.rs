@@ -97,8 +97,8 @@ impl SizeClass {
         match self {
             Self::Kib16 | Self::Kib64 => 512,
             Self::Kib256 => 256,
-            Self::Mib1 => 16,
-            Self::Mib8 => 2,
+            Self::Mib1 => 8,
+            Self::Mib8 => 1,
         }
     }
 }

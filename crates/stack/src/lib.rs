@@ -31,6 +31,10 @@
 //! The *colour* is `(slot % 16) * 128` unused bytes: without it the hot top of every stack would
 //! compete for the same few cache sets.
 //!
+//! What a guard cannot do: it is one page. Rust code touches every page of a large frame in turn
+//! (stack probes) and cannot step over it; foreign code built without
+//! `-fstack-clash-protection` can, and belongs on a larger stack.
+//!
 //! Rejected: a mapping per stack (two of `vm.max_map_count` each, and a page table walk at every
 //! birth), growing stacks by copying (interior pointers into a Rust stack cannot be found),
 //! segmented stacks (foreign code does not check).

@@ -53,8 +53,10 @@ pub struct Pool {
     classes: [Chunks<Ground>; SizeClass::COUNT],
     /// What each living cache holds, for [`Pool::stats`]. Taken before any other lock here.
     caches: Lock<Vec<Arc<Counters>>>,
-    /// Stacks whose pages went back, cumulative. Atomic, statistics only.
+    /// Stacks that came back from caches and drops, cumulative. Atomic, statistics only.
     returned_stacks: AtomicU64,
+    /// Batches of them whose pages the kernel refused to take. Atomic, statistics only.
+    discard_failures: AtomicU64,
 }
 
 /// The land under the chunks of one class.
@@ -119,9 +121,14 @@ impl Pool {
             };
             Chunks::new(ground, class.slots_per_chunk())
         });
-        let caches = Lock::new(Vec::new());
-        let returned_stacks = AtomicU64::new(0);
-        Ok(Box::leak(Box::new(Self { mode, budget, classes, caches, returned_stacks })))
+        Ok(Box::leak(Box::new(Self {
+            mode,
+            budget,
+            classes,
+            caches: Lock::new(Vec::new()),
+            returned_stacks: AtomicU64::new(0),
+            discard_failures: AtomicU64::new(0),
+        })))
     }
 
     /// How stacks are guarded here.
@@ -185,7 +192,9 @@ impl Pool {
         // A refusal leaves pages behind, and the next holder of the stack finds them warm:
         // memory is lost for a while, nothing else. The guards are not in the ranges.
         // SAFETY: the caller's promise: nobody needs the content any more.
-        let _ = unsafe { mem::discard_batch(&pages) };
+        if unsafe { mem::discard_batch(&pages) }.is_err() {
+            self.discard_failures.fetch_add(1, Ordering::Relaxed);
+        }
         self.returned_stacks.fetch_add(limits.len() as u64, Ordering::Relaxed);
         // SAFETY: the caller's promise.
         unsafe { self.mark_free(class, limits) };
@@ -236,7 +245,8 @@ impl Pool {
             ClassStats::new(class, regions, reserved_bytes, chunks.count(), cached)
         });
         let returned_stacks = self.returned_stacks.load(Ordering::Relaxed);
-        Stats { guard: self.mode, classes, caches: caches.len(), returned_stacks }
+        let discard_failures = self.discard_failures.load(Ordering::Relaxed);
+        Stats { guard: self.mode, classes, caches: caches.len(), returned_stacks, discard_failures }
     }
 
     /// Walks every chunk of every class and says what is wrong. For tests and debug builds: takes

@@ -87,8 +87,11 @@ pub struct Stats {
     pub classes: [ClassStats; SizeClass::COUNT],
     /// Caches that live.
     pub caches: usize,
-    /// Stacks whose pages were given back so far.
+    /// Stacks that went back from caches and drops to the pool so far.
     pub returned_stacks: u64,
+    /// Batches of them whose pages the kernel refused to take (locked memory). The pages stay
+    /// until the chunk closes.
+    pub discard_failures: u64,
 }
 
 impl Stats {

@@ -5,6 +5,7 @@ mod common;
 
 use common::passed_alone;
 use millpond_stack::{GuardMode, Pool, SizeClass};
+use millpond_sys::task;
 
 /// Makes `madvise(MADV_GUARD_INSTALL)` and `userfaultfd` fail for the rest of this process.
 fn refuse_guards_that_split_nothing() {
@@ -78,4 +79,43 @@ fn install_forced_where_it_is_not_to_be_had_is_a_clear_error() {
 fn userfault_forced_where_it_is_not_to_be_had_is_a_clear_error() {
     let test = "userfault_forced_where_it_is_not_to_be_had_is_a_clear_error";
     a_forced_mode_is_refused(test, "userfault", "unprivileged_userfaultfd");
+}
+
+fn limit_addresses(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: reads one structure of ours.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+}
+
+/// Addresses that this process has mapped.
+fn mapped_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+fn a_limit_on_addresses_makes_regions_smaller_and_more() {
+    if passed_alone("a_limit_on_addresses_makes_regions_smaller_and_more", &[]) {
+        return;
+    }
+    limit_addresses(mapped_bytes() + (700 << 20));
+    let pool = Pool::global().unwrap();
+    // 256 MiB of stacks: more than one halved region is left room for by the limit.
+    let stacks: Vec<_> = (0..9000).map(|_| pool.take(SizeClass::Kib64).unwrap()).collect();
+    let stats = pool.stats().classes[SizeClass::Kib64.index()];
+    assert!(stats.regions >= 2 && stats.reserved_bytes < 700 << 20, "{stats:?}");
+    drop(stacks);
+    pool.check().unwrap();
+}
+
+#[test]
+fn without_addresses_the_error_says_which_limit() {
+    if passed_alone("without_addresses_the_error_says_which_limit", &[]) {
+        return;
+    }
+    let before = task::memory().unwrap();
+    limit_addresses(mapped_bytes() + (32 << 20));
+    let error = Pool::global().unwrap().take(SizeClass::Kib64).unwrap_err();
+    assert!(error.to_string().contains("ulimit -v"), "{error}");
+    assert!(task::memory().unwrap().rss_bytes < before.rss_bytes + (4 << 20));
 }

@@ -3,7 +3,9 @@
 //! [`AltStack`] belongs to one thread. It is made large enough for the kernel's signal frame (the
 //! processor's register state: `AT_MINSIGSTKSZ`, over 10 KiB with AVX-512 and AMX) plus room for
 //! a handler, and has a guard page of its own below. What the thread had before (the standard
-//! library gives its threads a small one) is put back on drop.
+//! library gives its threads a small one) is put back on drop. So drop it in the function that
+//! made it and not in a thread-local destructor: by then the standard library has unmapped its
+//! own, and that is what would be put back.
 
 use crate::mem;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};

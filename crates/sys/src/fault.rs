@@ -17,7 +17,7 @@
 //! Not honoured: a previous handler without `SA_ONSTACK` is called on the signal stack all the
 //! same, since the thread's own stack may be what failed.
 //!
-//! Everything from [`entry`] on is async-signal-safe: it reads atomics and leaked memory.
+//! Everything from `entry` on is async-signal-safe: it reads atomics and leaked memory.
 
 use std::ffi::c_void;
 use std::io;

@@ -234,9 +234,8 @@ unsafe fn unmap(start: usize, bytes: usize) {
 /// # Errors
 /// Whatever `madvise` says.
 pub unsafe fn discard(range: Range<usize>) -> io::Result<()> {
-    let at = range.start as *mut c_void;
     // SAFETY: the caller's promise.
-    unsafe { mm::madvise(at, range.len(), Advice::LinuxDontNeed) }.map_err(io::Error::from)
+    unsafe { advise(range, libc::MADV_DONTNEED) }
 }
 
 /// [`discard`] of many ranges with one system call per 512 where the kernel can (Linux 6.14: it
@@ -271,16 +270,26 @@ pub(crate) unsafe fn advise_batch(ranges: &[Range<usize>], advice: i32) -> io::R
     outcome
 }
 
-/// `madvise` with an advice that `rustix` does not know.
+/// `madvise` with an advice that `rustix` does not know: one that drops what the range holds.
+/// Pages that somebody locked (`mlock` of a secret on a stack) are unlocked first: the kernel
+/// refuses otherwise, and the lock was for a content that ends here.
 ///
 /// # Safety
 /// The advice must be right for the range.
 pub(crate) unsafe fn advise(range: Range<usize>, advice: i32) -> io::Result<()> {
+    let at = range.start as *mut c_void;
     // SAFETY: the caller's promise.
-    match unsafe { libc::madvise(range.start as *mut c_void, range.len(), advice) } {
+    let give_advice = || match unsafe { libc::madvise(at, range.len(), advice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
-    }
+    };
+    give_advice().or_else(|error| {
+        // SAFETY: unlocking changes no content.
+        match unsafe { mm::munlock(at, range.len()) } {
+            Ok(()) if error.kind() == io::ErrorKind::InvalidInput => give_advice(),
+            _ => Err(error),
+        }
+    })
 }
 
 /// How many of `ranges` (from the first) were advised in one call; 0 where the kernel cannot.
