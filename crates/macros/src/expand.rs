@@ -9,13 +9,13 @@
 //! }
 //! ```
 //!
-//! The body becomes a function and not a closure, so that everything that is legal in a function stays legal: `impl Trait`
-//! as return type, `return`, and rustc's messages point at the return type that the user wrote. The inner function keeps
-//! the name, so a backtrace says `main` and a call of `main` in the body still means the body.
+//! The body becomes a function and not a closure, so that everything that is legal in a function stays legal: `impl
+//! Trait` as return type, `return`, and rustc's messages point at the return type that the user wrote. The inner
+//! function keeps the name, so a backtrace says `main` and a call of `main` in the body still means the body.
 //!
-//! The result is reported *inside* the goroutine and only the exit code leaves it. Otherwise the result would have to be
-//! `Send`, and `Result<(), Box<dyn Error>>`, which half of all programs return, is not. A function that returns `()` is
-//! passed as it is, because `#[should_panic]` insists on `()`.
+//! The result is reported *inside* the goroutine and only the exit code leaves it. Otherwise the result would have
+//! to be `Send`, and `Result<(), Box<dyn Error>>`, which half of all programs return, is not. A function that
+//! returns `()` is passed as it is, because `#[should_panic]` insists on `()`.
 //!
 //! After an error the macro writes the errors and, for `main`, an empty `fn main() {}`: else rustc would add that the
 //! program has no `main`.

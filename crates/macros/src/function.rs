@@ -1,11 +1,12 @@
 //! The function that an attribute stands on.
 //!
-//! [`Function`] owns its parts, cut so that they can be put on two functions: attributes and visibility go to the outer
-//! one, `async` and the body to the inner one, name and return type to both. The body stays a token tree that nobody reads.
+//! [`Function`] owns its parts, cut so that they can be put on two functions: attributes and visibility go to the
+//! outer one, `async` and the body to the inner one, name and return type to both. The body stays a token tree that
+//! nobody reads.
 //!
 //! What cannot be the first goroutine is refused at the token that makes it so: arguments (nobody would pass them),
-//! generics and `where` clauses (nobody would choose them), `const`, `unsafe` and `extern` (nobody would keep their promise).
-//! All complaints about one function are reported together.
+//! generics and `where` clauses (nobody would choose them), `const`, `unsafe` and `extern` (nobody would keep their
+//! promise). All complaints about one function are reported together.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;

@@ -9,8 +9,10 @@
 //!
 //! The three work on `proc_macro2` tokens, so that their unit tests run outside a compilation.
 //!
-//! Rejected: `syn` with its `full` feature. It would parse the body too, which triples the build time of `syn` and turns a
-//! half-typed body into an error of the macro instead of an error of the body; the body is passed through unread.
+//! Rejected: `syn` with its `full` feature. It would parse the body too, which triples the build time of `syn` and
+//! turns a half-typed body into an error of the macro instead of an error of the body; the body is passed through
+//! unread.
+#![forbid(unsafe_code)]
 
 mod expand;
 mod function;
@@ -22,9 +24,9 @@ use proc_macro::TokenStream;
 /// Makes the body of `main` the first goroutine of a new runtime. When it returns, the process ends.
 ///
 /// The function takes no arguments and returns `()` or anything else that implements
-/// [`Termination`](std::process::Termination), whether that is `Send` or not: it is reported inside the goroutine, as the
-/// standard library reports it (`Error: ...` on standard error, status 1). An `async fn` becomes a future that the first
-/// goroutine blocks on.
+/// [`Termination`](std::process::Termination), whether that is `Send` or not: it is reported inside the goroutine,
+/// as the standard library reports it (`Error: ...` on standard error, status 1). An `async fn` becomes a future
+/// that the first goroutine blocks on.
 ///
 /// Options, each at most once:
 ///
@@ -55,9 +57,9 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a test whose body is the first goroutine of a runtime.
 ///
-/// It takes the same options and the same kinds of function as [`main`](macro@main), under any name. Attributes such as
-/// `#[should_panic]` and `#[ignore]` work as they do under the standard `#[test]`, which this macro adds itself. A panic of
-/// the body is the panic of the test.
+/// It takes the same options and the same kinds of function as [`main`](macro@main), under any name. Attributes
+/// such as `#[should_panic]` and `#[ignore]` work as they do under the standard `#[test]`, which this macro adds
+/// itself. A panic of the body is the panic of the test.
 ///
 /// ```
 /// #[millpond::test(procs = 1)]

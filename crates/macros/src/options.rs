@@ -1,9 +1,9 @@
 //! What stands in the parentheses of the attribute.
 //!
-//! [`Options`] owns the parsed values. The grammar is a comma list of `name = value`; a name may come once. Values of
-//! `procs` and `stack_size` are expressions and are passed on as they are, so `stack_size = 256 * 1024` works and a wrong
-//! type is rustc's error at the value. What can be seen to be wrong without types (a string, a zero) is refused here, where
-//! the message can say what to write instead.
+//! [`Options`] owns the parsed values. The grammar is a comma list of `name = value`; a name may come once. Values
+//! of `procs` and `stack_size` are expressions and are passed on as they are, so `stack_size = 256 * 1024` works
+//! and a wrong type is rustc's error at the value. What can be seen to be wrong without types (a string, a zero) is
+//! refused here, where the message can say what to write instead.
 //!
 //! Rejected: settings in strings (`"procs=2"`), because an error then points at the whole string.
 

@@ -1,9 +1,9 @@
 //! What must not compile: each program here is a memory error or a dead end that the types stop.
 //!
-//! `bounds/` holds programs that rustc refuses because of the bounds on our functions; the expected text is rustc's own, so
-//! it is compared only under the version that it was written with. `macros/` holds misuse of the attributes; that text is
-//! ours and is compared under every version. To write the texts anew after a deliberate change:
-//! `TRYBUILD=overwrite cargo test -p millpond --test compile_fail`.
+//! `bounds/` holds programs that rustc refuses because of the bounds on our functions; the expected text is rustc's
+//! own, so it is compared only under the version that it was written with. `macros/` holds misuse of the
+//! attributes; that text is ours and is compared under every version. To write the texts anew after a deliberate
+//! change: `TRYBUILD=overwrite cargo test -p millpond --test compile_fail`.
 
 /// The compiler whose messages the files in `bounds/` hold.
 const WRITTEN_WITH: &str = "rustc 1.95.";

@@ -1,15 +1,16 @@
 //! The back-off of an accept loop that has run out of descriptors or of memory.
 //!
-//! `accept` that fails with `EMFILE` leaves the connection in the kernel's queue, so the listener stays ready and an
-//! eager loop would fail again at once: a whole core for nothing, and one log line per failure. [`Backoff`] owns the two
-//! numbers that prevent both:
+//! `accept` that fails with `EMFILE` leaves the connection in the kernel's queue, so the listener stays ready and
+//! an eager loop would fail again at once: a whole core for nothing, and one log line per failure. [`Backoff`] owns
+//! the two numbers that prevent both:
 //!
 //! 1. every failure in a row doubles the pause, from [`FIRST_DELAY_MS`] to [`MAX_DELAY_MS`];
 //! 2. a success puts the pause back to the start;
 //! 3. a log line is due at most once in [`LOG_INTERVAL_MS`], and it carries how many failures it stands for.
 //!
-//! The log limit outlives a success on purpose. Near the limit, failures and successes alternate (one connection closes,
-//! one is accepted, the next fails), and a limit that a success resets would log at the rate of the successes.
+//! The log limit outlives a success on purpose. Near the limit, failures and successes alternate (one connection
+//! closes, one is accepted, the next fails), and a limit that a success resets would log at the rate of the
+//! successes.
 //!
 //! The caller waits; nothing here knows how. Rejected: jitter. It keeps many *clients* from hitting one server in step;
 //! the accept loops of one process do not disturb each other.
@@ -61,8 +62,8 @@ impl Backoff {
         Backoff { next_delay_ms: FIRST_DELAY_MS, last_log_ms: None, unlogged: 0 }
     }
 
-    /// One more failure, at `now_ms` of any clock that does not run backwards. A clock that does only makes the next log
-    /// line later; it never makes lines more frequent.
+    /// One more failure, at `now_ms` of any clock that does not run backwards. A clock that does only makes the
+    /// next log line later; it never makes lines more frequent.
     pub fn failed(&mut self, now_ms: u64) -> Retry {
         let delay_ms = self.next_delay_ms;
         self.next_delay_ms = (delay_ms * 2).min(MAX_DELAY_MS);

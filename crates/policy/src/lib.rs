@@ -1,15 +1,15 @@
 //! Pure arithmetic for the decisions of Millpond: no clock, no I/O, no unsafe code.
 //!
-//! What the runtime *measures* lives in `rt` and `sys`; what it *decides* lives here, as functions of plain numbers. Time
-//! comes in as an argument, so a simulation can drive a whole day through a policy in a millisecond, and a decision that
-//! went wrong in production can be replayed from its log line.
+//! What the runtime *measures* lives in `rt` and `sys`; what it *decides* lives here, as functions of plain
+//! numbers. Time comes in as an argument, so a simulation can drive a whole day through a policy in a millisecond,
+//! and a decision that went wrong in production can be replayed from its log line.
 //!
 //! - [`backoff`]: how long an accept loop waits when descriptors run out, and when it says so.
 //! - [`spread`]: which of several Ms takes the next goroutine.
 //! - [`sysmon`]: when the monitor looks next, and what it does about a goroutine that runs for long.
 //!
-//! Rejected: passing a `Clock` trait in. It would keep the modules free of a real clock too, but a policy that can ask for
-//! the time can ask twice and see two answers, and its tests need a fake instead of a number.
+//! Rejected: passing a `Clock` trait in. It would keep the modules free of a real clock too, but a policy that can
+//! ask for the time can ask twice and see two answers, and its tests need a fake instead of a number.
 #![forbid(unsafe_code)]
 
 pub mod backoff;

@@ -1,12 +1,12 @@
 //! Where the next goroutine goes when it should not stay with its parent.
 //!
-//! A started goroutine is pinned to its thread, so an accept loop that keeps its connections next to itself would pile all
-//! of them on one M. [`least_loaded`] picks the M with the fewest live pinned goroutines. It owns nothing: the caller
-//! brings the counts, and a number that it advances by one at every call.
+//! A started goroutine is pinned to its thread, so an accept loop that keeps its connections next to itself would
+//! pile all of them on one M. [`least_loaded`] picks the M with the fewest live pinned goroutines. It owns nothing:
+//! the caller brings the counts, and a number that it advances by one at every call.
 //!
-//! That number breaks ties by rotation. At start all counts are 0, and at rest they are nearly equal; "the first minimum"
-//! would send each burst to M 0 until the counts that other threads publish have caught up. With the rotation a burst that
-//! sees stale, equal counts still goes round.
+//! That number breaks ties by rotation. At start all counts are 0, and at rest they are nearly equal; "the first
+//! minimum" would send each burst to M 0 until the counts that other threads publish have caught up. With the
+//! rotation a burst that sees stale, equal counts still goes round.
 //!
 //! Rejected: "the better of two random choices". It is the right answer for thousands of bins whose loads are costly to
 //! read; here there are as many bins as processors, and reading all of them costs less than a random number.

@@ -1,22 +1,25 @@
 //! What the monitor thread decides: when to look next, and what to do about what it saw.
 //!
-//! `rt` owns the monitor thread. At each look it fills one [`Sight`] per M and asks [`judge`]; the answers of a round feed
-//! [`Period`], which says how long to sleep. In the order of time, for a goroutine that does not come back:
+//! `rt` owns the monitor thread. At each look it fills one [`Sight`] per M and asks [`judge`]; the answers of a
+//! round feed [`Period`], which says how long to sleep. In the order of time, for a goroutine that does not come
+//! back:
 //!
-//! 1. asleep in the kernel for [`HAND_OFF_NS`] while work waits for its P: the P goes to another M ([`Verdict::HandOff`]).
-//!    Without waiting work that happens only after [`HAND_OFF_IDLE_NS`], for the sake of the poller behind that M;
-//! 2. computing for [`YIELD_NS`] while work waits: its budget is set to zero, so its next operation on a channel or a
-//!    socket yields ([`Verdict::RequestYield`]). A thread that computes keeps its P: the processor is in use anyway, and
-//!    unstarted work is stolen from it;
+//! 1. asleep in the kernel for [`HAND_OFF_NS`] while work waits for its P: the P goes to another M
+//!    ([`Verdict::HandOff`]). Without waiting work that happens only after [`HAND_OFF_IDLE_NS`], for the sake of
+//!    the poller behind that M;
+//! 2. computing for [`YIELD_NS`] while work waits: its budget is set to zero, so its next operation on a channel or
+//!    a socket yields ([`Verdict::RequestYield`]). A thread that computes keeps its P: the processor is in use
+//!    anyway, and unstarted work is stolen from it;
 //! 3. either of the two for [`STUCK_NS`]: it is reported, once ([`Verdict::ReportStuck`]).
 //!
 //! [`judge`] has no memory: what was done already comes in with the sight, so that two looks at the same state give the
 //! same answer and a verdict that could not be carried out is simply given again.
 //!
-//! The thresholds are Go's (`retake` and `sysmon` in `runtime/proc.go`), except the first. Go knows that a goroutine is in
-//! a system call, because its compiler tells it, and retakes the P after one tick of 20 µs. Here "asleep" is a sample of the
-//! thread's state, and a page fault or a contended lock looks the same for some tens of microseconds; a hand-off wakes
-//! a thread, which costs about 5 µs on each side. At 100 µs the sleep has cost more than the hand-off will.
+//! The thresholds are Go's (`retake` and `sysmon` in `runtime/proc.go`), except the first. Go knows that a
+//! goroutine is in a system call, because its compiler tells it, and retakes the P after one tick of 20 µs. Here
+//! "asleep" is a sample of the thread's state, and a page fault or a contended lock looks the same for some tens of
+//! microseconds; a hand-off wakes a thread, which costs about 5 µs on each side. At 100 µs the sleep has cost more
+//! than the hand-off will.
 //!
 //! Rejected: a signal that interrupts a computing goroutine. It may land inside the allocator or a `RefCell` borrow.
 
@@ -101,8 +104,8 @@ fn hand_off_ns(work_waiting: bool) -> u64 {
 
 /// How long the monitor sleeps between two looks; owned by the monitor.
 ///
-/// It starts at [`MIN_PERIOD_US`]; after [`QUIET_ROUNDS`] looks that found nothing to do it doubles at each further one, up
-/// to [`MAX_PERIOD_US`]; one look that acted puts it back to the start.
+/// It starts at [`MIN_PERIOD_US`]; after [`QUIET_ROUNDS`] looks that found nothing to do it doubles at each further
+/// one, up to [`MAX_PERIOD_US`]; one look that acted puts it back to the start.
 ///
 /// ```
 /// use millpond_policy::sysmon::{MIN_PERIOD_US, Period};

@@ -1,0 +1,160 @@
+//! `cargo xtask test`: the one test command of the project.
+//!
+//! 1. [`plan`] turns the command line into a list of suites;
+//! 2. `plain` and `loom` are a `cargo test` each; the other suites run the programs of [`binaries`] again under another
+//!    setting. All of them share one build, except `loom`, which is another program;
+//! 3. [`crate::run`] runs each command, shows its output and counts the results;
+//! 4. a table closes the run, and the last line is `N passed, N failed`, alone.
+//!
+//! It stops at the first suite that fails, unless `--keep-going` asks for all of them. Each command has a time
+//! limit, so a lost wake-up ends as a failure with a name and not as a CI job that somebody kills.
+
+mod binaries;
+mod plan;
+
+use crate::Problem;
+use crate::cargo::{self, Workspace};
+use crate::run::{Tally, run as run_command};
+use binaries::Binary;
+use plan::{Kind, LOOM, ONCE, Options, Suite};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub use plan::USAGE;
+
+/// A command that has not ended by then hangs. Cold builds are included.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// A built program that has not ended by then hangs.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// How far loom explores, where `LOOM_MAX_PREEMPTIONS` does not say. Two finds nearly everything that three finds, in a
+/// tenth of the time.
+const PREEMPTIONS: &str = "2";
+
+/// What happened to one suite.
+struct Row {
+    name: &'static str,
+    tally: Tally,
+    took: Duration,
+}
+
+/// Runs what the arguments ask for. `Ok(false)` is a failed test; `Err` says why nothing could be run.
+pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
+    let options = Options::parse(arguments)?;
+    let workspace = Workspace::load(root)?;
+    let mut built = None;
+    let mut rows = Vec::new();
+    for suite in options.suites() {
+        heading(suite.name);
+        let started = Instant::now();
+        let tally = run_suite(&workspace, &suite, &options, &mut built);
+        rows.push(Row { name: suite.name, tally, took: started.elapsed() });
+        if tally.failed > 0 && !options.keep_going {
+            break;
+        }
+    }
+    let total = summary(&rows);
+    Ok(total.failed == 0)
+}
+
+fn heading(name: &str) {
+    println!("\n==== {name} ====");
+}
+
+/// Prints the table and the closing line.
+fn summary(rows: &[Row]) -> Tally {
+    heading("summary");
+    let mut total = Tally::default();
+    for Row { name, tally, took } in rows {
+        let state = if tally.failed == 0 { "ok" } else { "FAILED" };
+        let Tally { passed, failed, ignored } = tally;
+        println!(
+            "{name:<16} {state:<6} {passed:>5} passed {failed:>3} failed {ignored:>3} ignored {:>6.1} s",
+            took.as_secs_f64()
+        );
+        total.add(*tally);
+    }
+    println!("{total}");
+    total
+}
+
+/// Runs one suite. `built` holds the test programs after their first use.
+fn run_suite(
+    workspace: &Workspace,
+    suite: &Suite,
+    options: &Options,
+    built: &mut Option<Vec<Binary>>,
+) -> Tally {
+    match suite.kind {
+        Kind::Plain => {
+            let mut command = cargo::command(&workspace.root);
+            command.args(test_arguments(workspace));
+            if options.keep_going {
+                command.arg("--no-fail-fast");
+            }
+            run_command(&mut command, LIMIT)
+        }
+        Kind::Loom => run_command(&mut loom(workspace), LIMIT),
+        Kind::Again { packages, setting } => {
+            if built.is_none() {
+                match binaries::build(workspace, &test_arguments(workspace)) {
+                    Ok(binaries) => *built = Some(binaries),
+                    Err(problem) => {
+                        eprintln!("xtask: {problem}");
+                        return Tally { failed: 1, ..Tally::default() };
+                    }
+                }
+            }
+            let binaries = built.as_deref().unwrap_or_default();
+            again(binaries, packages, setting, options.keep_going)
+        }
+    }
+}
+
+/// The arguments of cargo that build and run every test.
+fn test_arguments(workspace: &Workspace) -> Vec<String> {
+    let mut arguments = vec!["test".to_owned(), "--workspace".to_owned()];
+    let features = workspace.plain_features();
+    if !features.is_empty() {
+        arguments.extend(["--features".to_owned(), features]);
+    }
+    arguments
+}
+
+/// Runs the programs of some packages with one variable set.
+fn again(
+    binaries: &[Binary],
+    packages: &[&str],
+    (variable, value): (&str, &str),
+    keep_going: bool,
+) -> Tally {
+    let mut tally = Tally::default();
+    let wanted = |binary: &&Binary| {
+        packages.contains(&binary.package.as_str()) && !ONCE.contains(&binary.target.as_str())
+    };
+    for binary in binaries.iter().filter(wanted) {
+        println!("     Running {} {} ({variable}={value})", binary.package, binary.target);
+        tally.add(run_command(binary.command().env(variable, value), PROGRAM_LIMIT));
+        if tally.failed > 0 && !keep_going {
+            break;
+        }
+    }
+    tally
+}
+
+/// The models: another build of the same crates, with its own target folder.
+fn loom(workspace: &Workspace) -> Command {
+    let mut command = cargo::command(&workspace.root);
+    command.args(["test", "--lib", "--release", "--target-dir"]).arg(workspace.target.join("loom"));
+    for package in LOOM {
+        command.args(["-p", package]);
+    }
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    command.env("RUSTFLAGS", format!("{flags} --cfg loom").trim_start());
+    if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+        command.env("LOOM_MAX_PREEMPTIONS", PREEMPTIONS);
+    }
+    command
+}

@@ -1,0 +1,173 @@
+//! Which suites there are, and which of them a command line asks for.
+//!
+//! | suite | what runs | under |
+//! |---|---|---|
+//! | `plain` | all tests and documentation examples | the defaults |
+//! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
+//! | `guard-mprotect` | the same, and the stacks | `MILLPOND_GUARD=mprotect` |
+//! | `loom` | the models | `--cfg loom`, its own target folder |
+//!
+//! One processor makes every hand-over a switch, two is the smallest count that steals, eight is more than this kind of
+//! machine has, so that threads are preempted at bad moments. The guard suite runs the mode of kernels without
+//! `MADV_GUARD_INSTALL`, which are most.
+//!
+//! [`Options::parse`] owns the grammar of the command line; [`suites`] is the table above.
+
+use crate::Problem;
+
+/// Packages whose tests run goroutines.
+const ABOVE_STACKS: &[&str] = &["crates/rt", "crates/sync", "crates/net", "crates/millpond"];
+
+/// Packages whose tests touch guards.
+const WITH_STACKS: &[&str] =
+    &["crates/stack", "crates/rt", "crates/sync", "crates/net", "crates/millpond"];
+
+/// Packages with loom models.
+pub const LOOM: &[&str] = &["millpond-prim", "millpond-stack", "millpond-rt", "millpond-sync"];
+
+/// Test programs that gain nothing from being run again: what they check does not depend on the settings.
+pub const ONCE: &[&str] = &["compile_fail"];
+
+/// How a suite is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `cargo test` over the workspace.
+    Plain,
+    /// The built programs of some packages, under one environment variable.
+    Again {
+        /// The packages, by folder.
+        packages: &'static [&'static str],
+        /// The variable and its value.
+        setting: (&'static str, &'static str),
+    },
+    /// `cargo test` of the models.
+    Loom,
+}
+
+/// One suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suite {
+    /// What `--only` calls it.
+    pub name: &'static str,
+    /// How it is run.
+    pub kind: Kind,
+}
+
+/// All suites, in the order in which they run: the cheap and the telling first.
+pub const SUITES: &[Suite] = &[
+    Suite { name: "plain", kind: Kind::Plain },
+    procs("procs-1", "1"),
+    procs("procs-2", "2"),
+    procs("procs-8", "8"),
+    Suite {
+        name: "guard-mprotect",
+        kind: Kind::Again { packages: WITH_STACKS, setting: ("MILLPOND_GUARD", "mprotect") },
+    },
+    Suite { name: "loom", kind: Kind::Loom },
+];
+
+const fn procs(name: &'static str, count: &'static str) -> Suite {
+    Suite { name, kind: Kind::Again { packages: ABOVE_STACKS, setting: ("MILLPOND_PROCS", count) } }
+}
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Go on after a suite that failed.
+    pub keep_going: bool,
+    /// Beginnings of the names of the wanted suites; all when empty.
+    wanted: Vec<String>,
+}
+
+impl Options {
+    /// Reads the arguments after `cargo xtask test`.
+    pub fn parse(arguments: &[String]) -> Result<Options, Problem> {
+        let mut options = Options::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--keep-going" => options.keep_going = true,
+                "--quick" => options.wanted.push("plain".to_owned()),
+                "--loom" => options.wanted.push("loom".to_owned()),
+                "--procs" => options.wanted.push("procs-".to_owned()),
+                "--guard" => options.wanted.push("guard-".to_owned()),
+                "--only" => {
+                    let missing = || bad(format!("--only needs a suite: {}", names()));
+                    let name = rest.next().ok_or_else(missing)?;
+                    options.wanted.push(name.clone());
+                }
+                other => return Err(bad(format!("unknown argument `{other}`"))),
+            }
+        }
+        for wanted in &options.wanted {
+            if !SUITES.iter().any(|suite| suite.name.starts_with(wanted.as_str())) {
+                return Err(bad(format!("there is no suite `{wanted}`: expected {}", names())));
+            }
+        }
+        Ok(options)
+    }
+
+    /// The suites that were asked for, in their order.
+    pub fn suites(&self) -> Vec<Suite> {
+        let wants = |suite: &&Suite| {
+            self.wanted.is_empty() || self.wanted.iter().any(|w| suite.name.starts_with(w.as_str()))
+        };
+        SUITES.iter().filter(wants).copied().collect()
+    }
+}
+
+/// The command line in short.
+pub const USAGE: &str = "usage: cargo xtask test [--quick] [--procs] [--guard] [--loom] \
+                         [--only SUITE]... [--keep-going]";
+
+fn bad(what: String) -> Problem {
+    Problem::usage(what, USAGE)
+}
+
+fn names() -> String {
+    SUITES.iter().map(|suite| suite.name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(arguments: &[&str]) -> Result<Vec<&'static str>, Problem> {
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let suites = Options::parse(&arguments)?.suites();
+        Ok(suites.iter().map(|suite| suite.name).collect())
+    }
+
+    #[test]
+    fn no_arguments_is_everything() {
+        assert_eq!(chosen(&[]).unwrap().len(), SUITES.len());
+        assert_eq!(chosen(&["--keep-going"]).unwrap().len(), SUITES.len());
+    }
+
+    #[test]
+    fn flags_and_names_choose_suites_and_add_up() {
+        assert_eq!(chosen(&["--quick"]).unwrap(), ["plain"]);
+        assert_eq!(
+            chosen(&["--loom", "--procs"]).unwrap(),
+            ["procs-1", "procs-2", "procs-8", "loom"]
+        );
+        assert_eq!(
+            chosen(&["--only", "procs-8", "--guard"]).unwrap(),
+            ["procs-8", "guard-mprotect"]
+        );
+    }
+
+    #[test]
+    fn a_bad_command_line_says_what_is_expected() {
+        let refused = [
+            (&["--fast"][..], "unknown argument `--fast`"),
+            (&["--only"], "procs-8"),
+            (&["--only", "nothing"], "expected plain"),
+        ];
+        for (arguments, wanted) in refused {
+            let problem = chosen(arguments).unwrap_err();
+            assert!(problem.text.contains(wanted) && problem.text.contains("usage: "));
+            assert_eq!(problem.status, 2);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What is allowed although a rule forbids it, each with its reason.
+//!
+//! The lists are ratchets. An entry holds the exact number that it allows: what grows is refused, and what has
+//! shrunk is refused too, until the entry shrinks with it. So a list can only get longer in a commit that says why,
+//! and never rots.
+//!
+//! Unsafe code is allowed by file. A new file with unsafe code is a decision about soundness; a further block in a file
+//! that has the subject already is looked at by its own `// SAFETY:` comment, which clippy demands.
+
+use super::Violation;
+
+/// Where the lists stand; stale entries are reported there.
+pub const LISTS: &str = "xtask/src/tidy/exceptions.rs";
+
+/// All lists.
+pub struct Exceptions {
+    /// Arrows between crates that do not point down.
+    pub sideways: &'static [Sideways],
+    /// Files of more lines than the rule allows.
+    pub long_files: &'static [Allowed],
+    /// Functions of more lines than the rule allows, as `path::name`.
+    pub long_functions: &'static [Allowed],
+    /// Files of library crates that print, and how many times.
+    pub output: &'static [Allowed],
+    /// Files with unsafe code.
+    pub unsafe_files: &'static [UnsafeFile],
+}
+
+/// An arrow that does not point down.
+pub struct Sideways {
+    /// The crate that depends.
+    pub from: &'static str,
+    /// The crate that is depended on.
+    pub to: &'static str,
+    /// Only for tests, examples and benchmarks.
+    pub dev: bool,
+    /// Why there is no other way.
+    #[allow(dead_code, reason = "written for the reader of the list")]
+    pub reason: &'static str,
+}
+
+/// One thing that may be as large as it is.
+pub struct Allowed {
+    /// The file, or `path::function`.
+    pub what: &'static str,
+    /// Exactly how large it is.
+    pub limit: usize,
+    /// Why it cannot be smaller.
+    #[allow(dead_code, reason = "written for the reader of the list")]
+    pub reason: &'static str,
+}
+
+/// A file that may contain unsafe code.
+pub struct UnsafeFile {
+    /// The file.
+    pub path: &'static str,
+    /// What it does that safe code cannot.
+    #[allow(dead_code, reason = "written for the reader of the list")]
+    pub reason: &'static str,
+}
+
+/// The lists of this repository.
+pub const PROJECT: Exceptions = Exceptions {
+    sideways: &[Sideways {
+        from: "millpond",
+        to: "millpond-macros",
+        dev: false,
+        reason: "the facade re-exports the attribute macros, which expand to its own paths",
+    }],
+    long_files: &[],
+    long_functions: &[],
+    output: &[],
+    unsafe_files: &[],
+};
+
+/// Compares what was found with what is listed. Gives back which of the findings no entry covers, and reports the
+/// entries that allow more than was found.
+pub fn settle(
+    found: &[(&str, usize)],
+    allowed: &[Allowed],
+    rule: &'static str,
+    out: &mut Vec<Violation>,
+) -> Vec<usize> {
+    for entry in allowed {
+        let size = found.iter().filter(|(what, _)| *what == entry.what).map(|&(_, n)| n).max();
+        let advice = match size {
+            None => "no longer needed: remove the entry".to_owned(),
+            Some(n) if n < entry.limit => format!("has shrunk: lower the limit to {n}"),
+            Some(_) => continue,
+        };
+        out.push(Violation::new(LISTS, 1, rule, format!("{} {advice}", entry.what)));
+    }
+    let covers =
+        |what: &str, size: usize| allowed.iter().any(|e| e.what == what && size <= e.limit);
+    let open = found.iter().enumerate().filter(|(_, (what, size))| !covers(what, *size));
+    open.map(|(index, _)| index).collect()
+}
