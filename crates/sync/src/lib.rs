@@ -1,1 +1,41 @@
 //! Channels and locks for goroutines, tasks and plain threads.
+//!
+//! Everything here works from three kinds of caller and asks none of them which it is: a goroutine
+//! parks, a task registers its waker, a plain thread blocks. That is [`millpond_rt::wait`]'s work.
+//! What this crate adds is always the same shape, and it is worth reading once:
+//!
+//! ```text
+//! primitive = a word or a small lock that decides   +   a WaitList under that lock
+//!
+//! waiter                                    waker
+//!  1. lock; not possible now                 1. lock; take the longest waiting entry whose
+//!  2. begin a wait, push its ticket             ticket can still be claimed
+//!  3. unlock; park                           2. put into the entry what is handed over
+//!  4. lock; remove the entry,                3. unlock; ready the waiter
+//!     look at what it holds; unlock
+//! ```
+//!
+//! An entry belongs to its waiter from push to remove; it is in the primitive, never on the
+//! waiter's stack. No code of a user runs under a lock of this crate: values are moved there,
+//! never dropped, cloned or compared.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`chan`] | channels: rendezvous, bounded, unbounded |
+//! | `mutex` | [`Mutex`], its guard and its future |
+//! | `waitgroup` | [`WaitGroup`] |
+//! | `once` | [`Once`] |
+//! | `wait_list` | the queue of waiters that all of them use |
+//! | `until` | time limits, turned into deadlines only when somebody really waits |
+
+pub mod chan;
+mod coop;
+mod mutex;
+mod once;
+mod until;
+mod wait_list;
+mod waitgroup;
+
+pub use mutex::{LockFuture, Mutex, MutexGuard};
+pub use once::Once;
+pub use waitgroup::{WaitFuture, WaitGroup};

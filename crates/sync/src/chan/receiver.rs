@@ -1,0 +1,203 @@
+//! The receiving end: its handle and the forms that wait by parking or blocking.
+//!
+//! Try, register and finish are the steps of `state`; this file gives them a caller.
+
+use super::future::RecvFuture;
+use super::iter::{IntoIter, Iter, TryIter};
+use super::state::Received;
+use super::{RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain};
+use crate::coop;
+use crate::until::Until;
+use millpond_prim::sync::Arc;
+use millpond_rt::wait::{Outcome, WaitReason, Waiting};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// The receiving end of a channel. Cloning it makes another handle to the same channel: each value
+/// goes to one receiver. When the last one is dropped, the channel closes and what is buffered is
+/// dropped. See [the module](super) for what closing means.
+///
+/// ```
+/// let (tx, rx) = millpond_sync::chan::unbounded();
+/// tx.send(1).unwrap();
+/// drop(tx);
+/// assert!(rx.recv().is_ok());
+/// assert!(rx.recv().is_err());
+/// ```
+pub struct Receiver<T> {
+    pub(super) shared: Arc<Shared<T>>,
+}
+
+impl<T> Receiver<T> {
+    /// Receives a value. Parks the goroutine, or blocks the plain thread, until there is one.
+    ///
+    /// The value's send happens before this returns.
+    ///
+    /// # Errors
+    /// [`RecvError`] if the channel is closed and empty, or closes while this waits.
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.recv_until(Until::Forever).map_err(|_| RecvError)
+    }
+
+    /// Receives a value if there is one now. Does not park; when it succeeds it may let other
+    /// goroutines run first, as any operation of a channel may.
+    ///
+    /// # Errors
+    /// [`TryRecvError`]. A closed channel is `Empty`, not `Closed`, while its last value is on its
+    /// way to a future that may yet be dropped.
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        // A `let`, so that the lock is released before anything else happens.
+        let received = self.shared.lock().recv();
+        match received {
+            Received::Done(value, fired) => {
+                drop(fired);
+                coop::spend();
+                Ok(value)
+            }
+            Received::Empty => Err(TryRecvError::Empty),
+            Received::Closed => Err(TryRecvError::Closed),
+        }
+    }
+
+    /// As [`recv`](Self::recv), for at most `limit`. A value is never lost to a time-out.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError`].
+    ///
+    /// ```
+    /// use millpond_sync::chan::{self, RecvTimeoutError};
+    /// use std::time::Duration;
+    ///
+    /// let (_tx, rx) = chan::unbounded::<u8>();
+    /// assert_eq!(rx.recv_timeout(Duration::from_millis(1)), Err(RecvTimeoutError::Timeout));
+    /// ```
+    pub fn recv_timeout(&self, limit: Duration) -> Result<T, RecvTimeoutError> {
+        self.recv_until(Until::After(limit))
+    }
+
+    /// As [`recv`](Self::recv), up to `deadline`. A value is never lost to a time-out.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError`].
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.recv_until(Until::At(deadline))
+    }
+
+    /// As [`recv`](Self::recv), as a future for tasks.
+    ///
+    /// Dropping the future never loses a value: one that was already handed to it goes to the next
+    /// receiver, or back to the front of the channel. (A future that is *leaked* while it waits
+    /// keeps its place in the line, and takes the value that comes to it along.)
+    ///
+    /// # Errors
+    /// [`RecvError`] if the channel is closed and empty, or closes while this waits.
+    pub fn recv_async(&self) -> RecvFuture<'_, T> {
+        RecvFuture::new(self)
+    }
+
+    fn recv_until(&self, until: Until) -> Result<T, RecvTimeoutError> {
+        let mut state = self.shared.lock();
+        match state.recv() {
+            Received::Done(value, fired) => {
+                drop(state);
+                drop(fired);
+                coop::spend();
+                Ok(value)
+            }
+            Received::Closed => Err(RecvTimeoutError::Closed),
+            Received::Empty => {
+                let waiting = Waiting::begin();
+                let key = state.register_recv(waiting.ticket(), 0, false);
+                drop(state);
+                let outcome = waiting.park(WaitReason::ChanRecv, until.deadline());
+                let handed = self.shared.lock().finish_recv(key);
+                handed.ok_or(match outcome {
+                    Outcome::TimedOut => RecvTimeoutError::Timeout,
+                    Outcome::Fired(_) => RecvTimeoutError::Closed,
+                })
+            }
+        }
+    }
+
+    /// Receives until the channel is closed and empty. Each step parks as [`recv`](Self::recv).
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { receiver: self }
+    }
+
+    /// Receives what there is, without waiting.
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        TryIter { receiver: self }
+    }
+
+    /// Closes the channel for everyone. What is buffered is still delivered; senders that wait,
+    /// and later sends, fail and keep their values. Closing again does nothing.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Whether the channel is closed. `true` stays true; values may still be buffered.
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+
+    /// How many values are buffered. Values of senders that wait do not count.
+    pub fn len(&self) -> usize {
+        self.shared.len()
+    }
+
+    /// Whether nothing is buffered; for a rendezvous nearly always `true`.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many values can be buffered: 0 for a rendezvous, `None` for unbounded.
+    pub fn capacity(&self) -> Option<usize> {
+        self.shared.capacity()
+    }
+
+    /// Whether both are handles to one channel.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        let shared = self.shared.clone();
+        retain(&shared.receivers);
+        Self { shared }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        if release(&self.shared.receivers) {
+            let (fired, discarded) = self.shared.lock().discard();
+            // Senders first: dropping a value runs code that may take long, or panic.
+            drop(fired);
+            drop(discarded);
+        }
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Receiver<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T> IntoIterator for Receiver<T> {
+    type Item = T;
+    type IntoIter = IntoIter<T>;
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { receiver: self }
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+//! The sending end: its handle and the forms that wait by parking or blocking.
+//!
+//! Try, register and finish are the steps of `state`; this file gives them a caller.
+
+use super::future::SendFuture;
+use super::state::Sent;
+use super::{SendError, SendTimeoutError, Shared, TrySendError, release, retain};
+use crate::coop;
+use crate::until::Until;
+use millpond_prim::sync::Arc;
+use millpond_rt::wait::{Outcome, WaitReason, Waiting};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// The sending end of a channel. Cloning it makes another handle to the same channel; when the
+/// last one is dropped, the channel closes. See [the module](super) for what closing means.
+///
+/// ```
+/// let (tx, rx) = millpond_sync::chan::bounded(1);
+/// tx.send("hello").unwrap();
+/// assert_eq!(rx.recv(), Ok("hello"));
+/// drop(rx);
+/// assert_eq!(tx.send("anyone?").unwrap_err().into_inner(), "anyone?");
+/// ```
+pub struct Sender<T> {
+    pub(super) shared: Arc<Shared<T>>,
+}
+
+impl<T> Sender<T> {
+    /// Sends `value`. Parks the goroutine, or blocks the plain thread, while the buffer is full;
+    /// for a rendezvous, until a receiver takes it.
+    ///
+    /// The send happens before the receive of `value` completes.
+    ///
+    /// # Errors
+    /// [`SendError`] with the value if the channel is closed, or closes while this waits.
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        self.send_until(value, Until::Forever).map_err(|error| SendError(error.into_inner()))
+    }
+
+    /// Sends `value` if that is possible without waiting: there is room, or a receiver waits.
+    /// Does not park; when it succeeds it may let other goroutines run first, as any operation of
+    /// a channel may.
+    ///
+    /// # Errors
+    /// [`TrySendError`] with the value.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        // A `let`, so that the lock is released before anything else happens.
+        let sent = self.shared.lock().send(value);
+        match sent {
+            Sent::Done(fired) => {
+                drop(fired);
+                coop::spend();
+                Ok(())
+            }
+            Sent::Full(value) => Err(TrySendError::Full(value)),
+            Sent::Closed(value) => Err(TrySendError::Closed(value)),
+        }
+    }
+
+    /// As [`send`](Self::send), for at most `limit`.
+    ///
+    /// # Errors
+    /// [`SendTimeoutError`] with the value, which nobody has received then.
+    ///
+    /// ```
+    /// use millpond_sync::chan::{self, SendTimeoutError};
+    /// use std::time::Duration;
+    ///
+    /// let (tx, _rx) = chan::bounded(0);
+    /// let error = tx.send_timeout(7, Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error, SendTimeoutError::Timeout(7));
+    /// ```
+    pub fn send_timeout(&self, value: T, limit: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.send_until(value, Until::After(limit))
+    }
+
+    /// As [`send`](Self::send), up to `deadline`.
+    ///
+    /// # Errors
+    /// [`SendTimeoutError`] with the value, which nobody has received then.
+    pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.send_until(value, Until::At(deadline))
+    }
+
+    /// As [`send`](Self::send), as a future for tasks.
+    ///
+    /// Dropping the future before it is ready gives the value up: either a receiver has already
+    /// taken it, or nobody will.
+    ///
+    /// # Errors
+    /// [`SendError`] with the value if the channel is closed, or closes while this waits.
+    pub fn send_async(&self, value: T) -> SendFuture<'_, T> {
+        SendFuture::new(self, value)
+    }
+
+    fn send_until(&self, value: T, until: Until) -> Result<(), SendTimeoutError<T>> {
+        let mut state = self.shared.lock();
+        match state.send(value) {
+            Sent::Done(fired) => {
+                drop(state);
+                drop(fired);
+                coop::spend();
+                Ok(())
+            }
+            Sent::Closed(value) => Err(SendTimeoutError::Closed(value)),
+            Sent::Full(value) => {
+                let waiting = Waiting::begin();
+                let key = state.register_send(waiting.ticket(), 0, value);
+                drop(state);
+                let outcome = waiting.park(WaitReason::ChanSend, until.deadline());
+                let kept = self.shared.lock().finish_send(key);
+                match (kept, outcome) {
+                    (None, _) => Ok(()),
+                    (Some(value), Outcome::TimedOut) => Err(SendTimeoutError::Timeout(value)),
+                    (Some(value), Outcome::Fired(_)) => Err(SendTimeoutError::Closed(value)),
+                }
+            }
+        }
+    }
+
+    /// Closes the channel for everyone. What is buffered is still delivered; senders that wait,
+    /// and later sends, fail and keep their values. Closing again does nothing.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Whether the channel is closed. `true` stays true; values may still be buffered.
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+
+    /// How many values are buffered. Values of senders that wait do not count.
+    pub fn len(&self) -> usize {
+        self.shared.len()
+    }
+
+    /// Whether nothing is buffered; for a rendezvous nearly always `true`.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many values can be buffered: 0 for a rendezvous, `None` for unbounded.
+    pub fn capacity(&self) -> Option<usize> {
+        self.shared.capacity()
+    }
+
+    /// Whether both are handles to one channel.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        let shared = self.shared.clone();
+        retain(&shared.senders);
+        Self { shared }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        if release(&self.shared.senders) {
+            self.shared.close();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,226 @@
+//! Running something exactly once.
+//!
+//! A state and the waiters beside it. The state leaves RUNNING under the waiters' lock only, and a
+//! waiter registers under that lock while it is RUNNING, so it is woken by the end of the run that
+//! it saw. If that run panicked, the woken look again and one of them runs.
+//!
+//! ```text
+//!   NEW ──call_once──▶ RUNNING ──returns──▶ DONE
+//!    ▲                    │ panics
+//!    └────────────────────┘
+//! ```
+
+use crate::wait_list::WaitList;
+use millpond_prim::sync::Lock;
+use millpond_prim::sync::atomic::{AtomicU8, Ordering};
+use millpond_rt::wait::{WaitReason, Waiting};
+use std::fmt;
+
+const NEW: u8 = 0;
+const RUNNING: u8 = 1;
+const DONE: u8 = 2;
+
+/// Runs an initialiser once, whoever comes first; others wait for it. Go's `sync.Once`, except
+/// that an initialiser that panics has not been run: the next caller tries again.
+///
+/// ```
+/// use millpond_sync::Once;
+///
+/// let once = Once::new();
+/// let mut runs = 0;
+/// once.call_once(|| runs += 1);
+/// once.call_once(|| runs += 1);
+/// assert_eq!(runs, 1);
+/// assert!(once.is_completed());
+/// ```
+pub struct Once {
+    /// Atomic. Changed under the lock of `waiters` only; read without it.
+    state: AtomicU8,
+    /// Who waits for the initialiser that runs.
+    waiters: Lock<WaitList<()>>,
+}
+
+impl Once {
+    /// Nothing has run yet.
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Self { state: AtomicU8::new(NEW), waiters: Lock::new(WaitList::new()) }
+    }
+
+    /// Nothing has run yet.
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        Self { state: AtomicU8::new(NEW), waiters: Lock::new(WaitList::new()) }
+    }
+
+    /// Runs `initialise`, unless a call has run to its end before. While another call's initialiser
+    /// runs, parks the goroutine, or blocks the plain thread, until that has ended.
+    ///
+    /// When this returns, one initialiser has run to its end, and what it did happens before the
+    /// return. The initialiser may park.
+    ///
+    /// # Panics
+    /// If `initialise` does; then the `Once` is as it was before, and one of those who wait runs
+    /// its own.
+    ///
+    /// # Deadlock
+    /// An `initialise` that calls `call_once` on the same `Once` waits for itself for ever, as in
+    /// Go.
+    #[inline]
+    pub fn call_once(&self, initialise: impl FnOnce()) {
+        if !self.is_completed() {
+            self.call_slow(initialise);
+        }
+    }
+
+    /// Whether an initialiser has run to its end. If `true`, what it did happens before this
+    /// returns.
+    #[inline]
+    pub fn is_completed(&self) -> bool {
+        self.state.load(Ordering::Acquire) == DONE
+    }
+
+    #[cold]
+    fn call_slow(&self, initialise: impl FnOnce()) {
+        loop {
+            let mut waiters = self.waiters.lock();
+            match self.state.load(Ordering::Acquire) {
+                DONE => return,
+                NEW => {
+                    self.state.store(RUNNING, Ordering::Relaxed);
+                    drop(waiters);
+                    break;
+                }
+                _ => {
+                    let waiting = Waiting::begin();
+                    let key = waiters.push_back(waiting.ticket(), ());
+                    drop(waiters);
+                    waiting.park(WaitReason::Once, None);
+                    self.waiters.lock().remove(key);
+                }
+            }
+        }
+        let mut run = Run { once: self, ends_in: NEW };
+        initialise();
+        run.ends_in = DONE;
+    }
+}
+
+/// A run of the initialiser. Its drop ends the run, also when the initialiser unwinds.
+struct Run<'a> {
+    once: &'a Once,
+    ends_in: u8,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        let mut waiters = self.once.waiters.lock();
+        // Release: what the initialiser did happens before a call that sees DONE without the lock.
+        self.once.state.store(self.ends_in, Ordering::Release);
+        // All of them, also after a panic: the one that should try next may be late, and a caller
+        // that comes meanwhile may be the one that runs.
+        let fired = waiters.claim_all(|()| 0);
+        drop(waiters);
+        drop(fired);
+    }
+}
+
+impl Default for Once {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").field("is_completed", &self.is_completed()).finish()
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    struct Lazy {
+        once: Once,
+        /// Written by the initialiser that `once` lets run.
+        value: UnsafeCell<u32>,
+    }
+
+    impl Lazy {
+        fn new() -> Arc<Self> {
+            Arc::new(Self { once: Once::new(), value: UnsafeCell::new(0) })
+        }
+
+        fn get(&self) -> u32 {
+            // SAFETY: one initialiser runs at a time, and reads come after it.
+            self.once.call_once(|| self.value.with_mut(|value| unsafe { *value += 1 }));
+            // SAFETY: the initialiser has run to its end and no other will run.
+            self.value.with(|value| unsafe { *value })
+        }
+    }
+
+    #[test]
+    fn runs_once_and_all_see_it() {
+        loom::model(|| {
+            let lazy = Lazy::new();
+            let others: Vec<_> = (0..2)
+                .map(|_| {
+                    let lazy = lazy.clone();
+                    thread::spawn(move || lazy.get())
+                })
+                .collect();
+            assert_eq!(lazy.get(), 1);
+            for other in others {
+                assert_eq!(other.join().unwrap(), 1);
+            }
+        });
+    }
+
+    #[test]
+    fn after_a_panic_another_one_runs() {
+        loom::model(|| {
+            let lazy = Lazy::new();
+            let others: Vec<_> = (0..2)
+                .map(|i| {
+                    let lazy = lazy.clone();
+                    thread::spawn(move || {
+                        if i == 0 {
+                            return lazy.get();
+                        }
+                        // Panics if it is the one that runs; `resume_unwind` prints nothing.
+                        let _ = catch_unwind(AssertUnwindSafe(|| {
+                            lazy.once.call_once(|| resume_unwind(Box::new("broken")));
+                        }));
+                        1
+                    })
+                })
+                .collect();
+            assert_eq!(lazy.get(), 1);
+            for other in others {
+                assert_eq!(other.join().unwrap(), 1);
+            }
+        });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_panicking_initialiser_has_not_run() {
+        let once = Once::new();
+        let broken = catch_unwind(AssertUnwindSafe(|| once.call_once(|| panic!("broken"))));
+        assert!(broken.is_err() && !once.is_completed());
+        let mut ran = false;
+        once.call_once(|| ran = true);
+        assert!(ran && once.is_completed());
+        once.call_once(|| unreachable!("it has run"));
+    }
+}
