@@ -48,12 +48,16 @@ impl SizeClass {
     /// Bytes of a stack of this class, guard included.
     #[inline]
     pub const fn bytes(self) -> usize {
+        1 << self.shift()
+    }
+
+    const fn shift(self) -> u32 {
         match self {
-            Self::Kib16 => 16 << 10,
-            Self::Kib64 => 64 << 10,
-            Self::Kib256 => 256 << 10,
-            Self::Mib1 => 1 << 20,
-            Self::Mib8 => 8 << 20,
+            Self::Kib16 => 14,
+            Self::Kib64 => 16,
+            Self::Kib256 => 18,
+            Self::Mib1 => 20,
+            Self::Mib8 => 23,
         }
     }
 
@@ -112,10 +116,11 @@ impl fmt::Display for SizeClass {
     }
 }
 
-/// Unused bytes above the base of slot number `slot`.
+/// Where the stack with lowest address `limit` begins: its end less its colour. Slots are numbered
+/// by address here, so that a stack needs to remember one address only.
 #[inline]
-pub(crate) const fn colour_bytes(slot: usize) -> usize {
-    (slot % COLOURS) * COLOUR_BYTES
+pub(crate) const fn base_of(class: SizeClass, limit: usize) -> usize {
+    limit + class.bytes() - (limit >> class.shift()) % COLOURS * COLOUR_BYTES
 }
 
 /// A stack was asked for that is larger than the largest class.

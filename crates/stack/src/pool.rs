@@ -175,7 +175,7 @@ impl Pool {
         for slot in (0..class.slots_per_chunk() as u32).rev() {
             if slots & (1 << slot) != 0 {
                 // SAFETY: `take` made this slot ours alone, guarded and open.
-                to.push(unsafe { Stack::from_slot(self, class, region.bounds(chunk, slot)) });
+                to.push(unsafe { Stack::from_slot(self, class, region.limit_of(chunk, slot)) });
             }
         }
         Ok(())

@@ -7,7 +7,7 @@
 //! A region's size is halved until the kernel grants it (`ulimit -v`, small address spaces). The
 //! class then simply has more regions.
 
-use crate::class::{GUARD_BYTES, SizeClass, colour_bytes};
+use crate::class::{GUARD_BYTES, SizeClass, base_of};
 use millpond_sys::guard::Guards;
 use millpond_sys::mem::Reservation;
 use std::ffi::CStr;
@@ -101,11 +101,9 @@ impl Region {
         Some((self.first_chunk + chunk as u32, slot as u32))
     }
 
-    /// Where the stack in `slot` of `chunk` begins and ends: `(base, limit)`.
-    pub(crate) fn bounds(&self, chunk: u32, slot: u32) -> (usize, usize) {
-        let limit = self.chunk_range(chunk).start + slot as usize * self.class.bytes();
-        let number = (limit - self.home.start()) / self.class.bytes();
-        (limit + self.class.bytes() - colour_bytes(number), limit)
+    /// Lowest address of the stack in `slot` of `chunk`.
+    pub(crate) fn limit_of(&self, chunk: u32, slot: u32) -> usize {
+        self.chunk_range(chunk).start + slot as usize * self.class.bytes()
     }
 }
 
@@ -173,7 +171,7 @@ pub fn lookup(addr: usize) -> Option<SlotInfo> {
         let slot = (addr - start) / stack_bytes;
         let limit = start + slot * stack_bytes;
         let in_guard = addr - limit < GUARD_BYTES;
-        let base = limit + stack_bytes - colour_bytes(slot);
+        let base = base_of(class, limit);
         Some(SlotInfo { class, stack_bytes, slot, in_guard, base, limit })
     })
 }

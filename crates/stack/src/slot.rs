@@ -9,35 +9,38 @@
 //! Rejected: a reference count back to the pool. Pools live as long as the process, for the
 //! reason above, so `&'static` is true and costs nothing on the fast path.
 
-use crate::class::{GUARD_BYTES, SizeClass};
+use crate::class::{GUARD_BYTES, SizeClass, base_of};
 use crate::pool::Pool;
+use corosensei::stack::StackPointer;
+use std::fmt;
 use std::num::NonZeroUsize;
 
 /// A stack with a guard, from a pool. Dropping it gives it back.
-#[derive(Debug)]
+///
+/// Two words, so that it travels in registers: in a structure of four words the padding was
+/// copied in odd pieces, and each pop after a push waited for them.
 pub struct Stack {
-    base: NonZeroUsize,
-    limit: NonZeroUsize,
+    /// Lowest address, with the index of the class in the bits that are 0 in a page's address.
+    tagged: NonZeroUsize,
     pool: &'static Pool,
-    class: SizeClass,
 }
+
+const TAG: usize = GUARD_BYTES - 1;
 
 impl Stack {
     /// # Safety
-    /// The slot must have been taken from `pool` and must belong to nobody else.
-    pub(crate) unsafe fn from_slot(
-        pool: &'static Pool,
-        class: SizeClass,
-        (base, limit): (usize, usize),
-    ) -> Self {
-        let address = |at| NonZeroUsize::new(at).expect("a stack does not begin or end at 0");
-        Self { base: address(base), limit: address(limit), pool, class }
+    /// `limit` must be the lowest address of a slot of `class` that was taken from `pool` and
+    /// belongs to nobody else.
+    pub(crate) unsafe fn from_slot(pool: &'static Pool, class: SizeClass, limit: usize) -> Self {
+        debug_assert!(limit & TAG == 0);
+        let tagged = NonZeroUsize::new(limit | class.index());
+        Self { tagged: tagged.expect("no stack ends at address 0"), pool }
     }
 
     /// Its size class.
     #[inline]
     pub fn class(&self) -> SizeClass {
-        self.class
+        SizeClass::ALL[self.tagged.get() & TAG]
     }
 
     /// The pool that it came from.
@@ -49,26 +52,32 @@ impl Stack {
     /// Highest address, one past the end: where the first frame goes. A multiple of 128.
     #[inline]
     pub fn base_addr(&self) -> usize {
-        self.base.get()
+        base_of(self.class(), self.limit_addr())
     }
 
     /// Lowest address: that of the guard.
     #[inline]
     pub fn limit_addr(&self) -> usize {
-        self.limit.get()
+        self.tagged.get() & !TAG
     }
 
     /// Bytes between the guard and the base.
     #[inline]
     pub fn usable_bytes(&self) -> usize {
-        self.base.get() - self.limit.get() - GUARD_BYTES
+        self.base_addr() - self.limit_addr() - GUARD_BYTES
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stack({}, {:#x}..{:#x})", self.class(), self.limit_addr(), self.base_addr())
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
         // SAFETY: `self` owns the slot, and this is the last that is seen of it.
-        unsafe { self.pool.put_back(self.class, &mut [self.limit.get()]) };
+        unsafe { self.pool.put_back(self.class(), &mut [self.limit_addr()]) };
     }
 }
 
@@ -77,12 +86,12 @@ impl Drop for Stack {
 // tested), mapped for the life of the process; both ends are multiples of 128.
 unsafe impl corosensei::stack::Stack for Stack {
     #[inline]
-    fn base(&self) -> corosensei::stack::StackPointer {
-        self.base
+    fn base(&self) -> StackPointer {
+        StackPointer::new(self.base_addr()).expect("no stack begins at address 0")
     }
 
     #[inline]
-    fn limit(&self) -> corosensei::stack::StackPointer {
-        self.limit
+    fn limit(&self) -> StackPointer {
+        StackPointer::new(self.limit_addr()).expect("no stack ends at address 0")
     }
 }
