@@ -6,6 +6,8 @@ mod common;
 use common::passed_alone;
 use millpond_stack::{GuardMode, Pool, SizeClass};
 use millpond_sys::task;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 
 /// Makes `madvise(MADV_GUARD_INSTALL)` and `userfaultfd` fail for the rest of this process.
 fn refuse_guards_that_split_nothing() {
@@ -82,9 +84,13 @@ fn userfault_forced_where_it_is_not_to_be_had_is_a_clear_error() {
 }
 
 fn limit_addresses(bytes: u64) {
+    set_limit(libc::RLIMIT_AS, bytes);
+}
+
+fn set_limit(which: libc::__rlimit_resource_t, bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
     // SAFETY: reads one structure of ours.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    assert_eq!(unsafe { libc::setrlimit(which, &raw const limit) }, 0);
 }
 
 /// Addresses that this process has mapped.
@@ -118,4 +124,66 @@ fn without_addresses_the_error_says_which_limit() {
     let error = Pool::global().unwrap().take(SizeClass::Kib64).unwrap_err();
     assert!(error.to_string().contains("ulimit -v"), "{error}");
     assert!(task::memory().unwrap().rss_bytes < before.rss_bytes + (4 << 20));
+}
+
+/// Lets this process read 2 from `/proc/sys/vm/overcommit_memory`, in a mount namespace of its
+/// own; `false` where it may not have one.
+fn pretend_strict_overcommit() -> bool {
+    let file = std::env::temp_dir().join(format!("millpond-overcommit-{}", std::process::id()));
+    std::fs::write(&file, "2\n").unwrap();
+    let from = CString::new(file.as_os_str().as_bytes()).unwrap();
+    let nothing = std::ptr::null();
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the strings live for the calls, which change this process's view of files only.
+    let pretended = unsafe {
+        let to = c"/proc/sys/vm/overcommit_memory".as_ptr();
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(nothing, c"/".as_ptr(), nothing, private, nothing.cast()) == 0
+            && libc::mount(from.as_ptr(), to, nothing, libc::MS_BIND, nothing.cast()) == 0
+    };
+    // A bind mount keeps the file alive.
+    std::fs::remove_file(&file).unwrap();
+    pretended
+}
+
+#[test]
+fn where_the_kernel_charges_stacks_open_in_steps_and_the_end_names_the_sysctl() {
+    let test = "where_the_kernel_charges_stacks_open_in_steps_and_the_end_names_the_sysctl";
+    if passed_alone(test, &[]) {
+        return;
+    }
+    if !pretend_strict_overcommit() {
+        eprintln!("not shown: this user may not have a mount namespace");
+        return;
+    }
+    assert!(millpond_sys::mem::overcommit_is_strict());
+    let pool = Pool::global().unwrap();
+    let writable = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmData:")).unwrap();
+        line.trim_end_matches("kB").trim().parse::<usize>().unwrap() * 1024
+    };
+    let before = writable();
+    let mut stacks = vec![pool.take(SizeClass::Kib64).unwrap()];
+    let step = millpond_sys::mem::OPEN_STEP_BYTES;
+    assert!(writable() - before < 2 * step, "{} B were opened", writable() - before);
+    // What stands for the commit limit here: bytes that may be writable.
+    set_limit(libc::RLIMIT_DATA, (writable() + 3 * step) as u64);
+    let error = loop {
+        match pool.take(SizeClass::Kib64) {
+            Ok(stack) => stacks.push(stack),
+            Err(error) => break error,
+        }
+        assert!(stacks.len() <= 4 * step / SizeClass::Kib64.bytes());
+    };
+    assert!(stacks.len() >= 3 * step / SizeClass::Kib64.bytes(), "only {}", stacks.len());
+    assert!(error.to_string().contains("vm.overcommit_memory"), "{error}");
+    // Each of them can be used to the bottom, and comes back.
+    for stack in &stacks {
+        // SAFETY: the lowest usable word of a stack that the test holds.
+        unsafe { ((stack.limit_addr() + 4096) as *mut u64).write_volatile(1) };
+    }
+    drop(stacks);
+    pool.check().unwrap();
+    assert!(pool.take(SizeClass::Kib64).is_ok());
 }
