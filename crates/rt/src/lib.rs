@@ -1,5 +1,102 @@
-//! The scheduler (being assembled).
+//! The scheduler of Millpond: goroutines on pooled stacks, tasks, timers, and waiting.
+//!
+//! # The three letters
+//! - **G** ([`go`]): a goroutine. Before its first run a closure; then a coroutine on a stack of
+//!   its own, at home on one M for ever.
+//! - **M**: a thread. Runs goroutines that are at home on it, polls descriptors, fires timers.
+//! - **P**: a licence to take *fresh* work (goroutines that have not started, tasks), with a queue
+//!   of it. As many as processors.
+//!
+//! # The walk of a goroutine
+//! 1. `go` ([`spawn`](mod@crate)) makes the G (`g/cell`) and puts it into its P's `next`
+//!    (`m/place`), waking a sleeper if a licence is free (`queue/idle`).
+//! 2. An M picks it (`m/run`), perhaps after stealing it (`m/search`); attaches a stack; switches.
+//! 3. It waits: arms its wait word, leaves tickets ([`wait`]), switches back; the M commits.
+//! 4. A party claims the wait and readies it: into the M's `next`, or from elsewhere its inbox.
+//! 5. It ends: the stack goes back, the result to its handle (`g/join`).
+//!
+//! When an M finds nothing it sleeps in its poller (`m/sleep`); when one is stuck, `sysmon` moves
+//! its licence and poller to another. Runtimes begin and end in `runtime`.
+//!
+//! # Environment
+//! `MILLPOND_PROCS`, `MILLPOND_STACK`, `MILLPOND_DEBUG`, `MILLPOND_GUARD`.
+//!
+//! # Under a model
+//! Built with `--cfg loom`, only the protocols exist: the wait word and tickets, the queues, the
+//! join word, timers, readiness. The rest needs stacks and a kernel.
 
+#[cfg(loom)]
 #[path = "g/absent.rs"]
 mod g;
+#[cfg(not(loom))]
+mod g;
+#[cfg(loom)]
+#[path = "g/join.rs"]
+mod join;
+
+pub mod io;
+#[cfg_attr(loom, allow(dead_code))]
+mod queue;
+#[cfg_attr(loom, allow(dead_code))]
+mod timers;
 pub mod wait;
+
+#[cfg(not(loom))]
+mod block_on;
+#[cfg(not(loom))]
+mod blocking;
+#[cfg(not(loom))]
+mod clock;
+pub mod coop;
+#[cfg(not(loom))]
+mod deadlock;
+#[cfg(not(loom))]
+mod dump;
+#[cfg(not(loom))]
+mod env;
+#[cfg(not(loom))]
+mod fatal;
+#[cfg(not(loom))]
+mod global;
+#[cfg(not(loom))]
+mod handle;
+#[cfg(not(loom))]
+mod m;
+#[cfg(not(loom))]
+mod overflow;
+#[cfg(not(loom))]
+mod p;
+#[cfg(not(loom))]
+mod panics;
+#[cfg(not(loom))]
+mod runtime;
+#[cfg(not(loom))]
+mod sched;
+#[cfg(not(loom))]
+mod spawn;
+#[cfg(not(loom))]
+mod stacks;
+#[cfg(not(loom))]
+mod sysmon;
+#[cfg(not(loom))]
+mod task;
+#[cfg(not(loom))]
+pub mod time;
+#[cfg(not(loom))]
+mod with_stack;
+#[cfg(not(loom))]
+mod work;
+
+#[cfg(not(loom))]
+pub use crate::{
+    block_on::block_on,
+    blocking::{blocking, blocking_async},
+    coop::{yield_async, yield_now},
+    dump::{Counts, Goroutine, counts, goroutines},
+    g::Status,
+    handle::{JoinError, JoinHandle, LocalJoinHandle},
+    runtime::Builder,
+    spawn::{GoBuilder, go, go_local},
+    task::spawn,
+    with_stack::with_stack,
+};

@@ -1,26 +1,25 @@
 //! What descriptors ask of the scheduler: whose poller, and the cooperative budget.
 
 use super::poller::Poller;
+use crate::m::CurrentM;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Whether the caller is a goroutine.
 pub(super) fn in_goroutine() -> bool {
-    false
+    CurrentM::get().is_some_and(|m| m.is_running())
 }
 
 /// The poller to register with: that of the goroutine's M, or, for a future on a plain thread, of
-/// some live M.
+/// the first M of the process's runtime.
 pub(super) fn poller() -> io::Result<Arc<Poller>> {
-    static POLLER: OnceLock<Arc<Poller>> = OnceLock::new();
-    let start = || {
-        let poller = Poller::new().expect("the poller of plain threads");
-        let polled = poller.clone();
-        std::thread::spawn(move || while polled.wait(None).is_ok() {});
-        poller
-    };
-    Ok(POLLER.get_or_init(start).clone())
+    Ok(match CurrentM::get() {
+        Some(m) => m.poller.clone(),
+        None => crate::runtime::of_process().m(0).poller.clone(),
+    })
 }
 
 /// Charges one operation that succeeded to the caller's budget; may yield.
-pub(super) fn spend() {}
+pub(super) fn spend() {
+    crate::coop::spend();
+}

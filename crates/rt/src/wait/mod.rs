@@ -37,6 +37,7 @@ mod word;
 pub use future::FutureWait;
 pub use reason::WaitReason;
 pub use ticket::{Fired, Ticket};
+pub(crate) use waiting::TIMED_OUT;
 pub use waiting::{Outcome, Waiting};
 
 #[cfg(not(loom))]

@@ -34,6 +34,13 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// A ticket for wait `seq` of a goroutine.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn for_goroutine(g: GRef, seq: u64) -> Self {
+        Self { target: Target::Goroutine(g), seq }
+    }
+
     /// Ends the wait with `outcome` (below 2^14 - 1) unless it has ended. On `Some`, the caller is
     /// the one that ended it and owes the waiter a [`Fired::ready`] (dropping `Fired` does it too).
     #[inline]
@@ -68,6 +75,18 @@ impl Ticket {
 pub struct Fired(Option<Target>);
 
 impl Fired {
+    /// The goroutine that is owed its resumption, for an M that resumes it itself.
+    #[cfg(not(loom))]
+    pub(crate) fn into_goroutine(mut self) -> Option<GRef> {
+        match self.0.take()? {
+            Target::Goroutine(g) => Some(g),
+            other => {
+                self.0 = Some(other);
+                None
+            }
+        }
+    }
+
     /// Makes the waiter runnable. Call it after releasing the primitive's lock: it may write to
     /// an eventfd or run a waker.
     #[inline]

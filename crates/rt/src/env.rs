@@ -1,0 +1,81 @@
+//! The environment: `MILLPOND_PROCS`, `MILLPOND_STACK`, `MILLPOND_DEBUG`.
+//!
+//! | variable | value | default |
+//! |---|---|---|
+//! | `MILLPOND_PROCS` | how many Ps, 1 to 512 | the processors that affinity and cgroup allow |
+//! | `MILLPOND_STACK` | stack of a goroutine: bytes, or with `K`/`KiB`/`M`/`MiB` | 64 KiB, 256 KiB in debug builds |
+//! | `MILLPOND_DEBUG` | a list of words: `stuck` (report goroutines that block their thread), `guard` (say at start how stacks are guarded) | none |
+//!
+//! A value that cannot be understood is an error that names it, never silently the default.
+
+use std::sync::OnceLock;
+
+/// The most Ps that a runtime has.
+pub(crate) const MAX_PROCS: usize = 512;
+
+/// Whether `MILLPOND_DEBUG` contains `word`. Read once.
+pub(crate) fn debug(word: &str) -> bool {
+    static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+    WORDS
+        .get_or_init(|| {
+            let value = std::env::var("MILLPOND_DEBUG").unwrap_or_default();
+            value.split([',', ' ']).map(str::to_owned).collect()
+        })
+        .iter()
+        .any(|known| known == word || known == "all")
+}
+
+/// `MILLPOND_PROCS`, if set.
+pub(crate) fn procs() -> Result<Option<usize>, String> {
+    read("MILLPOND_PROCS", |text| {
+        text.parse()
+            .ok()
+            .filter(|n| (1..=MAX_PROCS).contains(n))
+            .ok_or_else(|| format!("a number from 1 to {MAX_PROCS} was expected"))
+    })
+}
+
+/// `MILLPOND_STACK`, if set, in bytes.
+pub(crate) fn stack_bytes() -> Result<Option<usize>, String> {
+    read("MILLPOND_STACK", |text| {
+        parse_bytes(text).ok_or_else(|| "a size such as 65536, 64K or 1MiB was expected".into())
+    })
+}
+
+fn read<T>(name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    match std::env::var(name) {
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(error) => Err(format!("{name}: {error}")),
+        Ok(text) => match parse(text.trim()) {
+            Ok(value) => Ok(Some(value)),
+            Err(wanted) => Err(format!("{name}={text}: {wanted}")),
+        },
+    }
+}
+
+fn parse_bytes(text: &str) -> Option<usize> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_shl(shift).filter(|bytes| *bytes > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_bytes;
+
+    #[test]
+    fn sizes_with_and_without_units() {
+        assert_eq!(parse_bytes("65536"), Some(65_536));
+        assert_eq!(parse_bytes("64K"), Some(65_536));
+        assert_eq!(parse_bytes("1 MiB"), Some(1 << 20));
+        for bad in ["", "K", "0", "-1", "64 cats", "1.5M"] {
+            assert_eq!(parse_bytes(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The one allocation of a goroutine: header, closure, result.
+//!
+//! ```text
+//!   ┌────────────┬───────────────────────────────────────────┐
+//!   │ G (header) │ stage: Entry(F) → Running → Output(..) → Gone │
+//!   └────────────┴───────────────────────────────────────────┘
+//! ```
+//!
+//! The header does not know `F` and `T`; four functions in a table do. Who may touch the stage:
+//!
+//! | stage | touched by |
+//! |---|---|
+//! | Entry | the M that starts or cancels the goroutine; before that the queue's owner |
+//! | Running | the goroutine itself; its M once it will never run again (the runtime ended) |
+//! | Output | whom [`super::join`] says: the handle, or the goroutine's end |
+//! | Gone | nobody; `free` gives the memory back |
+//!
+//! `free` runs wherever the last reference is dropped, so it drops no closure and no result: both
+//! may be at home on one thread only. By then the stage is Gone, or it is leaked with its handle.
+
+use super::{G, GRef, Spec, Status};
+use crate::handle::JoinError;
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+/// What can be done with a goroutine without knowing its types.
+pub(crate) struct VTable {
+    /// Runs the closure and stores the result; never unwinds. On the goroutine's stack.
+    pub(crate) run: unsafe fn(NonNull<G>),
+    /// Drops the closure if it is still there and stores this error as the result.
+    pub(crate) fail: unsafe fn(NonNull<G>, JoinError),
+    /// Moves the result (`Result<T, JoinError>`) to the pointer.
+    pub(crate) take_output: unsafe fn(NonNull<G>, *mut ()),
+    /// Drops the result in place.
+    pub(crate) drop_output: unsafe fn(NonNull<G>),
+    /// Gives the memory back.
+    pub(super) free: unsafe fn(NonNull<G>),
+}
+
+enum Stage<F, T> {
+    Entry(F),
+    Running,
+    Output(Result<T, JoinError>),
+    Gone,
+}
+
+#[repr(C)]
+struct GCell<F, T> {
+    header: G,
+    /// Protected as the module documentation says.
+    stage: UnsafeCell<Stage<F, T>>,
+}
+
+/// Makes a goroutine with two references: the queue's and the handle's.
+pub(crate) fn make<F, T>(id: u64, spec: Spec, f: F) -> (GRef, GRef)
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    let vtable = const {
+        &VTable {
+            run: run::<F, T>,
+            fail: fail::<F, T>,
+            take_output: take_output::<F, T>,
+            drop_output: drop_output::<F, T>,
+            free: free::<F, T>,
+        }
+    };
+    let stage = UnsafeCell::new(Stage::<F, T>::Entry(f));
+    let cell = GCell { header: G::new(vtable, id, spec, 2), stage };
+    let g = NonNull::from(Box::leak(Box::new(cell))).cast::<G>();
+    // SAFETY: fresh, made with two counts, and these are the two.
+    unsafe { (GRef::from_raw(g), GRef::from_raw(g)) }
+}
+
+/// # Safety
+/// `g` was made by `make::<F, T>` and is not freed.
+unsafe fn stage<'a, F, T>(g: NonNull<G>) -> &'a UnsafeCell<Stage<F, T>> {
+    // SAFETY: the header is the first field of a repr(C) cell, and the pointer came from the box
+    // of the whole cell.
+    unsafe { &g.cast::<GCell<F, T>>().as_ref().stage }
+}
+
+unsafe fn run<F: FnOnce() -> T, T>(g: NonNull<G>) {
+    // SAFETY: called through this goroutine's table, by the goroutine.
+    let stage = unsafe { stage::<F, T>(g) };
+    // SAFETY: Entry and Running are the goroutine's own. The borrow ends before user code runs.
+    let Stage::Entry(f) = (unsafe { stage.get().replace(Stage::Running) }) else {
+        crate::fatal::die("goroutine: started twice");
+    };
+    let output = match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Ok(value),
+        Err(payload) => Err(JoinError::panicked(payload)),
+    };
+    // SAFETY: still Running. A plain write: nothing to drop there.
+    unsafe { stage.get().write(Stage::Output(output)) };
+}
+
+unsafe fn fail<F, T>(g: NonNull<G>, error: JoinError) {
+    // SAFETY: called through this goroutine's table, by its M, when it will not run (again).
+    let old = unsafe { stage::<F, T>(g).get().replace(Stage::Output(Err(error))) };
+    // A closure's drop is user code, and may panic.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+}
+
+unsafe fn take_output<F, T>(g: NonNull<G>, to: *mut ()) {
+    // SAFETY: called by the handle once DONE, so the result is the handle's.
+    match unsafe { stage::<F, T>(g).get().replace(Stage::Gone) } {
+        // SAFETY: the handle passes a place for exactly this type.
+        Stage::Output(output) => unsafe {
+            to.cast::<MaybeUninit<Result<T, JoinError>>>().write(MaybeUninit::new(output));
+        },
+        _ => crate::fatal::die("goroutine: its result was taken twice"),
+    }
+}
+
+unsafe fn drop_output<F, T>(g: NonNull<G>) {
+    // SAFETY: called by whom the join word gave the result.
+    let output = unsafe { stage::<F, T>(g).get().replace(Stage::Gone) };
+    // A result's drop is user code, and may panic; nobody is there to hear of it but the hook.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+}
+
+unsafe fn free<F, T>(g: NonNull<G>) {
+    debug_assert!(
+        // SAFETY: the last count is ours.
+        matches!(unsafe { &*stage::<F, T>(g).get() }, Stage::Gone),
+        "goroutine freed with its closure or result in place ({:?})",
+        // SAFETY: as above.
+        unsafe { g.as_ref() }.status()
+    );
+    type Raw<F, T> = GCell<F, T>;
+    // SAFETY: made by Box in `make`, and nobody refers to it any more. The stage is not dropped.
+    unsafe {
+        let cell = g.cast::<Raw<F, T>>().as_ptr();
+        std::ptr::drop_in_place(&raw mut (*cell).header);
+        drop(Box::from_raw(cell.cast::<MaybeUninit<Raw<F, T>>>()));
+    }
+}
+
+/// The goroutine's end, on its M: hands the result over or drops it.
+pub(crate) fn end(g: &GRef) {
+    g.set_status(Status::Done);
+    if g.join.complete() == super::join::Ended::NobodyWants {
+        // SAFETY: the join word gave the result to us.
+        unsafe { (g.vtable().drop_output)(g.as_nonnull()) };
+    }
+}
+
+/// Ends a goroutine that will not run (again), on its M or before it has one.
+pub(crate) fn end_without_running(g: &GRef, error: JoinError) {
+    // SAFETY: the caller has taken it out of its queue, or its M will not resume it: the stage is
+    // the caller's.
+    unsafe { (g.vtable().fail)(g.as_nonnull(), error) };
+    end(g);
+}

@@ -1,0 +1,97 @@
+//! The stack side of a goroutine: its coroutine, and the way back to the scheduler.
+//!
+//! Everything here is touched by one thread, the goroutine's M; [`super::G::exec`] asks for that
+//! thread's token. The coroutine sits in `ManuallyDrop`, because dropping a suspended one would
+//! unwind its stack from outside: a goroutine that never ends keeps its stack for ever instead
+//! (something may be pinned there).
+
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use millpond_stack::Stack;
+use std::cell::{Cell, UnsafeCell};
+use std::mem::ManuallyDrop;
+use std::ptr;
+
+type Co = Coroutine<(), (), (), Stack>;
+
+/// Coroutine and yielder of one goroutine. See the module documentation.
+pub(crate) struct Exec {
+    /// `None` before the first run and after the end.
+    co: UnsafeCell<Option<ManuallyDrop<Co>>>,
+    /// Points into the goroutine's own stack; valid from its first run to its end.
+    yielder: Cell<*const Yielder<(), ()>>,
+    /// Its place in the registry of its M.
+    pub(crate) slot: Cell<usize>,
+    /// The last park was an accept: what this goroutine starts is spread.
+    pub(crate) accepted: Cell<bool>,
+}
+
+impl Exec {
+    pub(super) fn new() -> Self {
+        Self {
+            co: UnsafeCell::new(None),
+            yielder: Cell::new(ptr::null()),
+            slot: Cell::new(0),
+            accepted: Cell::new(false),
+        }
+    }
+
+    /// Attaches a stack; `body` runs on it at the first [`Exec::resume`] and must not unwind.
+    pub(crate) fn attach(&self, stack: Stack, body: impl FnOnce() + 'static) {
+        let this: *const Self = self;
+        let co = Co::with_stack(stack, move |yielder, ()| {
+            // SAFETY: the header outlives the run: the registry holds a reference until the end.
+            unsafe { &*this }.yielder.set(yielder);
+            body();
+        });
+        // SAFETY: this thread alone touches `co`, and nothing is resumed before it is set.
+        unsafe { *self.co.get() = Some(ManuallyDrop::new(co)) };
+    }
+
+    /// Switches to the goroutine. `Some(stack)` when it has ended, `None` when it has suspended.
+    #[inline]
+    pub(crate) fn resume(&self) -> Option<Stack> {
+        // SAFETY: this thread alone touches `co`, and the running goroutine does not (it uses the
+        // yielder), so the exclusive borrow is the only one while it runs.
+        let slot = unsafe { &mut *self.co.get() };
+        let co = slot.as_mut().expect("resume: the goroutine has no stack");
+        match co.resume(()) {
+            CoroutineResult::Yield(()) => None,
+            CoroutineResult::Return(()) => {
+                let co = slot.take().expect("present a line above");
+                self.yielder.set(ptr::null());
+                Some(ManuallyDrop::into_inner(co).into_stack())
+            }
+        }
+    }
+
+    /// On the goroutine's stack: switches to the scheduler, and returns when resumed.
+    #[inline]
+    pub(crate) fn suspend(&self) {
+        debug_assert!(!self.yielder.get().is_null());
+        // SAFETY: set at the first run, and the caller is that run.
+        unsafe { &*self.yielder.get() }.suspend(());
+    }
+
+    /// On the goroutine's stack: runs `f` on the M's own, which has room for anything.
+    pub(crate) fn on_thread_stack<R>(&self, f: impl FnOnce() -> R) -> R {
+        // The whole wrapper is captured, not its field: that is what carries the `Send`.
+        let f = SameThread(f);
+        // SAFETY: as in `suspend`.
+        unsafe { &*self.yielder.get() }.on_parent_stack(move || f.call())
+    }
+}
+
+/// corosensei asks for `Send` so that no yielder reaches the parent's stack, where suspending would
+/// be wrong. Ours is private to this file, and `CurrentM::on_thread_stack` hides the goroutine
+/// while `f` runs, so nothing in `f` can park it.
+struct SameThread<F>(F);
+
+// SAFETY: the parent stack is this same thread's, since a started goroutine never leaves its M; and
+// no yielder can be reached from `F`, as said above.
+unsafe impl<F> Send for SameThread<F> {}
+
+impl<R, F: FnOnce() -> R> SameThread<F> {
+    fn call(self) -> R {
+        (self.0)()
+    }
+}

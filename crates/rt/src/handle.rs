@@ -1,0 +1,259 @@
+//! Handles: waiting for a goroutine or a task, from wherever the caller is.
+//!
+//! A handle is the one joiner that the join word ([`crate::g::join`]) speaks of. It owns the
+//! result from the end of the goroutine on; dropping the handle detaches.
+
+use crate::g::GRef;
+use crate::task::TaskHandle;
+use crate::wait::{FutureWait, WaitReason, Waiting};
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Why a goroutine or a task gave no result.
+pub struct JoinError(Cause);
+
+enum Cause {
+    Panic(Box<dyn Any + Send + 'static>),
+    Cancelled,
+    NoStack(String),
+}
+
+impl JoinError {
+    pub(crate) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Self {
+        Self(Cause::Panic(payload))
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self(Cause::Cancelled)
+    }
+
+    pub(crate) fn no_stack(why: String) -> Self {
+        Self(Cause::NoStack(why))
+    }
+
+    /// It panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0, Cause::Panic(_))
+    }
+
+    /// It was aborted, could not be given a stack, or its runtime ended first.
+    pub fn is_cancelled(&self) -> bool {
+        !self.is_panic()
+    }
+
+    /// The panic's payload, for [`std::panic::resume_unwind`].
+    ///
+    /// # Panics
+    /// If it did not panic.
+    pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
+        match self.0 {
+            Cause::Panic(payload) => payload,
+            other => panic!("JoinError::into_panic: it did not panic: {}", Self(other)),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Cause::Cancelled => f.write_str("cancelled"),
+            Cause::NoStack(why) => write!(f, "not started: {why}"),
+            Cause::Panic(payload) => match crate::panics::message(&**payload) {
+                Some(message) => write!(f, "panicked: {message}"),
+                None => f.write_str("panicked"),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// The right to wait for a goroutine or task and take its result. Also a `Future`. Dropping it
+/// detaches: what it stood for goes on.
+///
+/// `Send` exactly if `T` is.
+#[must_use = "dropping a handle detaches; call join to learn how it ended"]
+pub struct JoinHandle<T>(Inner<T>);
+
+enum Inner<T> {
+    Goroutine(Goroutine<T>),
+    Task(TaskHandle<T>),
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) fn goroutine(g: GRef) -> Self {
+        let wait = FutureWait::new();
+        Self(Inner::Goroutine(Goroutine { g, wait, taken: false, result: PhantomData }))
+    }
+
+    pub(crate) fn task(task: TaskHandle<T>) -> Self {
+        Self(Inner::Task(task))
+    }
+
+    /// Waits for the end and takes the result. Parks the goroutine, or blocks the plain thread.
+    ///
+    /// # Errors
+    /// A [`JoinError`] if it panicked or was cancelled.
+    pub fn join(self) -> Result<T, JoinError> {
+        match self.0 {
+            Inner::Goroutine(mut goroutine) => goroutine.join(),
+            Inner::Task(task) => crate::block_on::block_on_for(WaitReason::Join, task),
+        }
+    }
+
+    /// Whether it has ended. Never waits.
+    pub fn is_finished(&self) -> bool {
+        match &self.0 {
+            Inner::Goroutine(goroutine) => goroutine.g.join.is_done(),
+            Inner::Task(task) => task.is_finished(),
+        }
+    }
+
+    /// Drops a task at its next await; keeps a goroutine that has not started from starting. A
+    /// started goroutine cannot be stopped from outside and goes on. The handle is still to be
+    /// joined: it answers what came first.
+    pub fn abort(&self) {
+        match &self.0 {
+            Inner::Goroutine(goroutine) => goroutine.g.request_abort(),
+            Inner::Task(task) => task.abort(),
+        }
+    }
+}
+
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Inner::Goroutine(goroutine) => goroutine.poll(cx),
+            Inner::Task(task) => Pin::new(task).poll(cx),
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Goroutine(goroutine) => f.debug_tuple("JoinHandle").field(&goroutine.g).finish(),
+            Inner::Task(task) => f
+                .debug_struct("JoinHandle")
+                .field("task", &"..")
+                .field("finished", &task.is_finished())
+                .finish(),
+        }
+    }
+}
+
+/// The handle of a goroutine.
+struct Goroutine<T> {
+    g: GRef,
+    /// Used when the handle is awaited.
+    wait: FutureWait,
+    taken: bool,
+    /// The result is ours to drop, so the handle is `Send` and `Sync` as the result is.
+    result: PhantomData<T>,
+}
+
+impl<T> Goroutine<T> {
+    fn join(&mut self) -> Result<T, JoinError> {
+        // The ticket of an earlier poll, if any, comes out first: there is one slot.
+        self.g.join.withdraw();
+        self.wait.cancel();
+        if !self.g.join.is_done() {
+            let waiting = Waiting::begin();
+            // SAFETY: this is the one handle (`&mut`), and its earlier wait is withdrawn.
+            if unsafe { self.g.join.wait(waiting.ticket()) } {
+                waiting.park(WaitReason::Join, None);
+            }
+        }
+        self.take()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        if !self.wait.is_armed() {
+            let ticket = self.wait.arm();
+            // SAFETY: this is the one handle (`&mut`), and no wait is armed.
+            if !unsafe { self.g.join.wait(ticket) } {
+                self.wait.cancel();
+                return Poll::Ready(self.take());
+            }
+        }
+        self.wait.poll(cx).map(|_| self.take())
+    }
+
+    fn take(&mut self) -> Result<T, JoinError> {
+        assert!(!self.taken, "JoinHandle: polled again after it gave its result");
+        assert!(self.g.join.is_done(), "JoinHandle: woken before the end");
+        self.taken = true;
+        let mut output = MaybeUninit::<Result<T, JoinError>>::uninit();
+        // SAFETY: DONE, so the result is the handle's; `taken` makes it once. The cell was made
+        // with this T, for `goroutine` is called with what `make` returned.
+        unsafe {
+            (self.g.vtable().take_output)(self.g.as_nonnull(), output.as_mut_ptr().cast());
+            output.assume_init()
+        }
+    }
+}
+
+impl<T> Drop for Goroutine<T> {
+    fn drop(&mut self) {
+        if !self.taken && self.g.join.detach() {
+            // SAFETY: it has ended and nobody took the result: it is ours to drop.
+            unsafe { (self.g.vtable().drop_output)(self.g.as_nonnull()) };
+        }
+    }
+}
+
+/// The handle of a goroutine started with `go_local`: as [`JoinHandle`], but tied to its thread,
+/// because the closure and the result may be.
+#[must_use = "dropping a handle detaches; call join to learn how it ended"]
+#[derive(Debug)]
+pub struct LocalJoinHandle<T> {
+    handle: JoinHandle<T>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl<T> LocalJoinHandle<T> {
+    pub(crate) fn new(handle: JoinHandle<T>) -> Self {
+        Self { handle, not_send: PhantomData }
+    }
+
+    /// As [`JoinHandle::join`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join(self) -> Result<T, JoinError> {
+        self.handle.join()
+    }
+
+    /// As [`JoinHandle::is_finished`].
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// As [`JoinHandle::abort`].
+    pub fn abort(&self) {
+        self.handle.abort();
+    }
+}
+
+impl<T> Future for LocalJoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.handle).poll(cx)
+    }
+}

@@ -1,0 +1,72 @@
+//! The end of a runtime, seen by one M.
+//!
+//! The body of `run` has returned. What has not started never will: closures and tasks are
+//! dropped, and their handles answer "cancelled". What has started is frozen where it is: its
+//! stack may be pinned by others, and nothing can unwind it from outside, so the stack is never
+//! reused and never unmapped. Its handle answers "cancelled" too. A thread with frozen stacks may
+//! not end either (its thread-locals may be borrowed from those stacks), so it sleeps for good.
+
+use super::CurrentM;
+use crate::g::{GRef, cell};
+use crate::handle::JoinError;
+use crate::work::Work;
+
+impl CurrentM {
+    /// Drops what is queued, fails what is frozen; returns if the thread may end.
+    pub(super) fn close(&self) {
+        let sched = self.sched();
+        self.drop_queues();
+        self.poller.clear();
+        self.timers.clear();
+        let frozen: Vec<GRef> = self.registry.lock().iter().map(|(_, g)| g.clone()).collect();
+        for g in &frozen {
+            // Not resumed any more: nobody but this thread could.
+            cell::end_without_running(g, JoinError::cancelled());
+        }
+        // Handles that were dropped by the closures above may have placed work again.
+        self.drop_queues();
+        let last = frozen.is_empty();
+        drop(frozen);
+        if !last {
+            sched.note_frozen();
+            // Keeps the runtime, and with it every record that a frozen stack refers to.
+            std::mem::forget(sched.keep_alive());
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+
+    fn drop_queues(&self) {
+        loop {
+            self.take_inbox();
+            let ready: Vec<GRef> = self.local().ready.borrow_mut().drain(..).collect();
+            let works: Vec<Work> = ready
+                .into_iter()
+                .chain(self.local().next.take())
+                .map(Work::Goroutine)
+                .chain(self.local().stash.take())
+                .chain(self.p.take_next())
+                .chain(std::iter::from_fn(|| self.p.pop()))
+                .chain(std::iter::from_fn(|| self.sched().global.pop()))
+                .collect();
+            if works.is_empty() {
+                return;
+            }
+            works.into_iter().for_each(drop_work);
+        }
+    }
+}
+
+/// Cancels work that will not run.
+pub(crate) fn drop_work(work: Work) {
+    match work {
+        // A started one is still in its registry and is failed from there.
+        Work::Goroutine(g) if !g.m().is_null() => drop(g),
+        Work::Goroutine(g) => cell::end_without_running(&g, JoinError::cancelled()),
+        // Dropping the future is user code.
+        Work::Task(task) => {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(task)));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What an M's own thread alone touches: the runnable goroutines that are at home here, the stack
+//! cache, and the few words that pass between a goroutine and the scheduler across a switch.
+//!
+//! All cells, no locks. Borrows are short and never held across a switch or a call into user code.
+
+use crate::g::GRef;
+use crate::work::Work;
+use async_task::Runnable;
+use millpond_stack::Cache;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+/// How many operations that did not wait a goroutine may do before it yields.
+pub(crate) const BUDGET: u32 = 256;
+
+/// What a goroutine asks of the scheduler as it suspends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Nothing was asked: a bug.
+    None,
+    /// Park until wait `seq` is claimed.
+    Park { seq: u64 },
+    /// Run the others first.
+    Yield,
+}
+
+/// See the module documentation.
+pub(crate) struct Local {
+    /// Runnable and at home here, oldest first. May contain goroutines that were placed here and
+    /// have not started.
+    pub(crate) ready: RefCell<VecDeque<GRef>>,
+    /// Readied last: runs next.
+    pub(crate) next: Cell<Option<GRef>>,
+    /// Turns in a row that `next` was taken from a slot of newest work.
+    pub(crate) streak: Cell<u32>,
+    /// Set by the suspending goroutine, read by the scheduler.
+    pub(crate) request: Cell<Request>,
+    /// Operations left to the running goroutine.
+    pub(crate) budget: Cell<u32>,
+    /// Scheduler turns.
+    pub(crate) tick: Cell<u32>,
+    /// Whether this M is counted as a searcher.
+    pub(crate) searching: Cell<bool>,
+    /// Stacks; `None` until the thread has begun and after it has ended.
+    pub(crate) stacks: RefCell<Option<Cache>>,
+    /// Goroutines that poll tasks and have none, waiting with their ticket.
+    pub(crate) runners: RefCell<Vec<crate::wait::Ticket>>,
+    /// The task that a runner is resumed for.
+    pub(crate) task: Cell<Option<Runnable>>,
+    /// Work that a runner took off the ring and that is not a task.
+    pub(crate) stash: Cell<Option<Work>>,
+    /// Numbers for goroutines: next, and how many are left of the block.
+    pub(crate) ids: Cell<(u64, u32)>,
+    /// State of a small generator for choosing victims.
+    pub(crate) random: Cell<u32>,
+}
+
+impl Local {
+    pub(super) fn new() -> Self {
+        Self {
+            ready: RefCell::new(VecDeque::new()),
+            next: Cell::new(None),
+            streak: Cell::new(0),
+            request: Cell::new(Request::None),
+            budget: Cell::new(BUDGET),
+            tick: Cell::new(0),
+            searching: Cell::new(false),
+            stacks: RefCell::new(None),
+            runners: RefCell::new(Vec::new()),
+            task: Cell::new(None),
+            stash: Cell::new(None),
+            ids: Cell::new((0, 0)),
+            random: Cell::new(0x9E37_79B9),
+        }
+    }
+
+    /// Whether any goroutine at home here is runnable.
+    pub(crate) fn has_ready(&self) -> bool {
+        let next = self.next.take();
+        let some = next.is_some();
+        self.next.set(next);
+        some || !self.ready.borrow().is_empty()
+    }
+
+    /// xorshift32: not for secrets.
+    pub(crate) fn random(&self) -> u32 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random.set(x);
+        x
+    }
+}

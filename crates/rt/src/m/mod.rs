@@ -1,0 +1,241 @@
+//! M: a thread of the scheduler.
+//!
+//! An M owns what must not be shared to be fast: the goroutines that were started on it and are
+//! runnable, a cache of stacks, the coroutine that runs right now. It shares what others need to
+//! reach it: an inbox, a bell, a poller, timers, a registry for dumps.
+//!
+//! ```text
+//!            others                               this thread (run.rs)
+//!   ready ──▶ inbox ──▶┐                    ┌───────────────┐
+//!   work  ◀── ring  ◀──┼── Local: ready ──▶ │ pick, execute │ ──▶ goroutine on its stack
+//!   event ──▶ poller ─▶┘          next      └──────┬────────┘      │ suspend: Request
+//!   timer ──▶ timers                               └◀──────────────┘ commit, requeue, end
+//!                                            nothing to do: search.rs, then sleep.rs
+//! ```
+//!
+//! [`CurrentM`] is the proof that the code runs on the M's thread. It is not `Send`, it can only
+//! be had from the thread-local, and it alone opens [`Local`], so safe code cannot touch another
+//! M's queues.
+//!
+//! Ms are made once and live as long as their runtime. A *retired* M has no thread; its record is
+//! used for the next thread that is needed.
+
+pub(crate) mod close;
+mod local;
+mod park;
+mod place;
+mod run;
+mod search;
+mod sleep;
+
+pub(crate) use local::Local;
+pub(crate) use place::Placement;
+pub(crate) use run::thread_main;
+pub(crate) use search::RIPE_NS;
+
+use crate::g::{G, GRef};
+use crate::io::Poller;
+use crate::p::P;
+use crate::queue::idle::SleepWord;
+use crate::queue::inbox::Inbox;
+use crate::sched::Sched;
+use crate::timers::Timers;
+use millpond_prim::sync::Lock;
+use slab::Slab;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+thread_local! {
+    /// The M of this thread; null on threads that are not the scheduler's.
+    static CURRENT: Cell<*const M> = const { Cell::new(ptr::null()) };
+}
+
+/// Numbers of goroutines that an M takes at a time.
+const ID_BLOCK: u32 = 64;
+
+/// One thread of the scheduler. See the module documentation.
+pub(crate) struct M {
+    pub(crate) index: u32,
+    /// The runtime that owns this record.
+    sched: *const Sched,
+    pub(crate) p: P,
+    pub(crate) poller: Arc<Poller>,
+    pub(crate) timers: Timers,
+    inbox: Inbox<G>,
+    pub(crate) bell: SleepWord,
+    /// Goroutines that were started here and have not ended. Written by this thread, read by all.
+    pub(crate) live: AtomicUsize,
+    /// Goroutines placed here that have not been taken in. Atomic.
+    pub(crate) arriving: AtomicUsize,
+    /// The live ones themselves, for dumps and for the end of the runtime.
+    pub(crate) registry: Lock<Slab<GRef>>,
+    /// Odd while a goroutine runs; changes at each switch. Written by this thread, read by sysmon.
+    pub(crate) switches: AtomicU64,
+    /// The running goroutine, or null. Written by this thread; others may compare, not follow.
+    running: AtomicPtr<G>,
+    /// sysmon: the running goroutine should yield at its next chance.
+    pub(crate) yield_requested: AtomicBool,
+    /// The kernel's number of this thread; 0 when retired. Written by this thread.
+    pub(crate) tid: AtomicI32,
+    /// The M that polls this one's epoll while this one is stuck or retired. Protected by the lock.
+    pub(crate) adopted_by: Lock<Option<u32>>,
+    /// Pollers of others that this M's poller contains. Atomic.
+    pub(crate) adoptees: AtomicUsize,
+    /// Touched by this M's thread alone, through [`CurrentM`].
+    local: Local,
+}
+
+// SAFETY: everything but `local` is atomic or locked; `local` is reached through CurrentM alone,
+// which exists on one thread. `sched` points to the owner of this record.
+unsafe impl Sync for M {}
+// SAFETY: as above.
+unsafe impl Send for M {}
+
+impl M {
+    pub(crate) fn new(index: u32, sched: *const Sched) -> std::io::Result<Self> {
+        Ok(Self {
+            index,
+            sched,
+            p: P::new(),
+            poller: Poller::new()?,
+            timers: Timers::new(),
+            inbox: Inbox::new(),
+            bell: SleepWord::new(),
+            live: AtomicUsize::new(0),
+            arriving: AtomicUsize::new(0),
+            registry: Lock::new(Slab::new()),
+            switches: AtomicU64::new(0),
+            running: AtomicPtr::new(ptr::null_mut()),
+            yield_requested: AtomicBool::new(false),
+            tid: AtomicI32::new(0),
+            adopted_by: Lock::new(None),
+            adoptees: AtomicUsize::new(0),
+            local: Local::new(),
+        })
+    }
+
+    /// The runtime that this M belongs to.
+    #[inline]
+    pub(crate) fn sched(&self) -> &Sched {
+        // SAFETY: the runtime owns this record and is not freed before it.
+        unsafe { &*self.sched }
+    }
+
+    /// Anyone: a goroutine of this M has become runnable.
+    pub(crate) fn post(&self, g: GRef) {
+        // SAFETY: the caller gives its count to the inbox, and a goroutine is made runnable by one
+        // party at a time: the winner of its wait, or whoever places it before its first run.
+        unsafe { self.inbox.push(g.into_raw()) };
+        if self.bell.ring() {
+            self.poller.notify();
+        }
+    }
+
+    /// Anyone: makes this M look at everything again before it sleeps.
+    pub(crate) fn rouse(&self) {
+        if self.bell.ring_surely() {
+            self.poller.notify();
+        }
+    }
+
+    /// Whether something waits for this M's own turn.
+    pub(crate) fn has_messages(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Whether a goroutine runs on this M right now. A hint.
+    pub(crate) fn is_inside(&self) -> bool {
+        !self.switches.load(Ordering::Acquire).is_multiple_of(2)
+    }
+
+    /// The running goroutine, to be compared with, never followed.
+    pub(crate) fn running_ptr(&self) -> *const G {
+        self.running.load(Ordering::Relaxed)
+    }
+}
+
+/// The M of the calling thread. See the module documentation.
+#[derive(Clone, Copy)]
+pub(crate) struct CurrentM {
+    m: NonNull<M>,
+    /// Not `Send`, not `Sync`: this is the proof of being on that thread.
+    here: PhantomData<*const ()>,
+}
+
+impl std::ops::Deref for CurrentM {
+    type Target = M;
+    #[inline]
+    fn deref(&self) -> &M {
+        // SAFETY: the thread holds its runtime alive while CURRENT is set (see `run::thread_main`).
+        unsafe { self.m.as_ref() }
+    }
+}
+
+impl CurrentM {
+    /// The M of this thread, if it is one.
+    #[inline]
+    pub(crate) fn get() -> Option<Self> {
+        let m = NonNull::new(CURRENT.get().cast_mut())?;
+        Some(Self { m, here: PhantomData })
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *const M {
+        self.m.as_ptr()
+    }
+
+    /// What this thread alone may touch.
+    #[inline]
+    pub(crate) fn local(&self) -> &Local {
+        &self.m_ref().local
+    }
+
+    #[inline]
+    fn m_ref(&self) -> &M {
+        // SAFETY: as in `deref`.
+        unsafe { self.m.as_ref() }
+    }
+
+    /// The goroutine that runs on this thread, if the code is on its stack.
+    #[inline]
+    pub(crate) fn running(&self) -> Option<GRef> {
+        let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
+        // SAFETY: the registry holds a reference while it runs, and this is its thread.
+        Some(unsafe { GRef::clone(&std::mem::ManuallyDrop::new(GRef::from_raw(g))) })
+    }
+
+    /// Tells sysmon that this M makes progress although the same goroutine runs (a runner that
+    /// goes from task to task). Keeps the parity.
+    pub(crate) fn note_switch(&self) {
+        self.switches.store(self.switches.load(Ordering::Relaxed) + 2, Ordering::Release);
+    }
+
+    /// A number for a new goroutine. Taken from a block, so that Ms do not meet at a counter.
+    pub(crate) fn next_id(&self) -> u64 {
+        let (id, left) = match self.local().ids.get() {
+            (_, 0) => (crate::spawn::take_ids(ID_BLOCK), ID_BLOCK),
+            block => block,
+        };
+        self.local().ids.set((id + 1, left - 1));
+        id
+    }
+
+    /// Whether the code is on a goroutine's stack.
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        !self.running.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Runs `f` on the thread's own stack, as a plain thread would: `f` sees no goroutine, so what
+    /// blocks in it blocks the thread.
+    pub(crate) fn on_thread_stack<R>(&self, f: impl FnOnce() -> R) -> R {
+        let Some(g) = self.running() else { return f() };
+        self.running.store(ptr::null_mut(), Ordering::Relaxed);
+        let result = g.exec(self).on_thread_stack(f);
+        self.running.store(g.as_ptr().cast_mut(), Ordering::Relaxed);
+        result
+    }
+}

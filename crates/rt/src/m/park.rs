@@ -1,0 +1,67 @@
+//! Leaving a goroutine's stack and coming back: park, yield, budget.
+//!
+//! These run *on the goroutine's stack*. Each leaves a [`Request`] for the scheduler and switches;
+//! the scheduler acts on it after the switch ([`super::run`]), which is what makes it impossible
+//! to ready a goroutine that is still on its stack.
+
+use super::CurrentM;
+use super::local::Request;
+use crate::g::{GRef, Status};
+use crate::wait::{TIMED_OUT, Ticket, WaitReason};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl CurrentM {
+    /// Parks `g`, which runs here, until its wait `seq` is claimed.
+    #[inline]
+    pub(crate) fn park(&self, g: &GRef, seq: u64, reason: WaitReason, deadline: Option<Instant>) {
+        if let Some(at) = deadline {
+            let ticket = Ticket::for_goroutine(g.clone(), seq);
+            self.timers.insert(crate::clock::ns_of(at), ticket);
+        }
+        g.exec(self).accepted.set(reason == WaitReason::Accept);
+        g.set_reason(reason);
+        self.local().request.set(Request::Park { seq });
+        g.exec(self).suspend();
+        g.set_reason(WaitReason::None);
+        if deadline.is_some() && g.wait_word().outcome() != Some(TIMED_OUT) {
+            self.timers.forsake();
+        }
+    }
+
+    /// Lets the others run; the running goroutine goes to the end of the queue. Nothing happens
+    /// when no goroutine runs.
+    pub(crate) fn yield_now(&self) {
+        if let Some(g) = self.running() {
+            g.set_status(Status::Runnable);
+            self.local().request.set(Request::Yield);
+            g.exec(self).suspend();
+        }
+    }
+
+    /// One operation succeeded without waiting: yields if there were enough of them.
+    #[inline]
+    pub(crate) fn spend(&self) {
+        let left = self.local().budget.get();
+        if left > 1 && !self.yield_requested.load(Ordering::Relaxed) {
+            self.local().budget.set(left - 1);
+        } else {
+            self.spend_last();
+        }
+    }
+
+    #[cold]
+    fn spend_last(&self) {
+        self.local().budget.set(super::local::BUDGET);
+        self.yield_now();
+    }
+
+    /// A goroutine that is at home here has become runnable.
+    #[inline]
+    pub(crate) fn push_ready(&self, g: GRef) {
+        let local = self.local();
+        if let Some(older) = local.next.replace(Some(g)) {
+            local.ready.borrow_mut().push_back(older);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Where a new goroutine, or a task that has become due, is put.
+//!
+//! | made by | put | why |
+//! |---|---|---|
+//! | a goroutine | the P's `next`; what was there moves to the ring | its maker probably waits for it |
+//! | a goroutine that accepts connections | the M with the fewest live goroutines | a connection stays where it starts |
+//! | a plain thread | the global queue | it has no P |
+//! | `go_local`, `.local()` | the M's own queue | asked for |
+//!
+//! Work in a ring may be stolen until it starts. Placed work goes through an inbox and may not.
+
+use super::CurrentM;
+use crate::g::GRef;
+use crate::work::Work;
+use std::sync::atomic::Ordering;
+
+/// Where the maker wants a goroutine to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Placement {
+    /// As the table says.
+    #[default]
+    Auto,
+    /// On the M with the fewest live goroutines.
+    Spread,
+    /// On this M.
+    Local,
+}
+
+impl CurrentM {
+    /// Puts a goroutine that has not started where it is to start.
+    #[inline]
+    pub(crate) fn place(&self, g: GRef, placement: Placement) {
+        match placement {
+            Placement::Auto if !self.accepts() => self.push_fresh(Work::Goroutine(g)),
+            Placement::Auto | Placement::Spread => self.spread(g),
+            Placement::Local => self.push_ready(g),
+        }
+    }
+
+    fn accepts(&self) -> bool {
+        self.running().is_some_and(|g| g.exec(self).accepted.get())
+    }
+
+    /// Queues work without a home as the next of this P.
+    #[inline]
+    pub(crate) fn push_fresh(&self, work: Work) {
+        if let Some(older) = self.p.swap_next(work) {
+            self.push_ring(older);
+        }
+        self.sched().recruit();
+    }
+
+    /// Queues work without a home as the last of this P.
+    #[inline]
+    pub(crate) fn push_last(&self, work: Work) {
+        self.push_ring(work);
+        self.sched().recruit();
+    }
+
+    fn push_ring(&self, work: Work) {
+        let mut word = work.into_word();
+        while let Err(back) = self.p.ring.push(word) {
+            word = back;
+            // SAFETY: the ring's words came from `into_word`, and these were taken out of it.
+            let batch = self
+                .p
+                .ring
+                .take_half()
+                .into_iter()
+                .filter_map(|word| unsafe { Work::from_word(word) });
+            self.sched().global.extend(batch);
+        }
+    }
+
+    fn spread(&self, g: GRef) {
+        let sched = self.sched();
+        let target = sched.least_loaded(self.index);
+        if target == self.index {
+            // Not as the next: its maker goes on accepting.
+            self.local().ready.borrow_mut().push_back(g);
+            return;
+        }
+        let m = sched.m(target);
+        m.arriving.fetch_add(1, Ordering::Relaxed);
+        m.post(g);
+    }
+}

@@ -1,0 +1,65 @@
+//! The report of a stack overflow, from the signal handler.
+//!
+//! A write below a goroutine's stack hits the guard, and the kernel sends `SIGSEGV` to the M, which
+//! handles it on its signal stack. If the address lies in a guard of ours, say whose stack it was
+//! and what to do, and abort. Everything else is somebody else's fault, in both senses, and goes to
+//! the handler that was there before.
+//!
+//! All of it is async-signal-safe: it reads a const thread-local, atomics, and the running
+//! goroutine's name and location, which do not change while it runs.
+
+use crate::m::CurrentM;
+use millpond_sys::AltStack;
+use millpond_sys::fault::{self, Fault};
+use millpond_sys::report::Report;
+use std::io;
+use std::sync::OnceLock;
+
+/// Installs the handler, once per process.
+pub(crate) fn install() -> io::Result<()> {
+    static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
+    let installed = INSTALLED
+        .get_or_init(|| fault::install(on_fault).map_err(|e| e.raw_os_error().unwrap_or(0)));
+    (*installed).map_err(io::Error::from_raw_os_error)
+}
+
+/// Gives the calling M its signal stack. Without one the kernel kills the process at an overflow:
+/// safe, but silent.
+pub(crate) fn enter_thread() -> Option<AltStack> {
+    AltStack::new()
+        .inspect_err(|error| {
+            eprintln!("millpond: no signal stack, overflows go unexplained: {error}")
+        })
+        .ok()
+}
+
+fn on_fault(addr: usize, _fault: &Fault) -> bool {
+    let Some(slot) = millpond_stack::lookup(addr).filter(|slot| slot.in_guard) else {
+        return false;
+    };
+    let mut report = Report::new();
+    report.str("\nmillpond: fatal: stack overflow in ");
+    match CurrentM::get().and_then(|m| m.running()) {
+        Some(g) => {
+            report.str("goroutine ").dec(g.id);
+            if let Some(name) = g.spec.name.as_deref() {
+                report.str(" (").str(name).str(")");
+            }
+            report.str(", started at ").str(g.spec.location.file());
+            report.str(":").dec(u64::from(g.spec.location.line()));
+            // The count is not given back: the process ends here, and dropping could free.
+            std::mem::forget(g);
+        }
+        None => {
+            report.str("code that runs on a goroutine's stack");
+        }
+    }
+    report.str("\n  its stack has ").dec(slot.stack_bytes as u64);
+    report.str(" bytes; the address touched was ").hex(addr as u64);
+    report.str(
+        "\n  raise it with Builder::stack_size, for all goroutines with MILLPOND_STACK (for \
+         example MILLPOND_STACK=1MiB),\n  or run the deep part under millpond::with_stack\n",
+    );
+    report.send();
+    std::process::abort()
+}

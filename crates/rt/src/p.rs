@@ -1,0 +1,85 @@
+//! P: the licence to take fresh work, and the queue of it.
+//!
+//! There are as many licences as processors the process may use. An M that holds one may take
+//! work that has no home yet: goroutines that have not started, and tasks. Goroutines that have
+//! started wait in queues of their M, and to run those needs no licence: nobody else could.
+//!
+//! In Go a P is one object that moves from thread to thread with its queue. Here the licence
+//! moves and the queue stays: each M has one [`P`] for life, and only its thread ever puts into
+//! its ring. When sysmon takes the licence of an M that sleeps in the kernel, the queue needs no
+//! hand-over protocol: thieves empty it as they empty any other, and should the M wake in the
+//! middle of a `go`, its ring still has its one producer.
+//!
+//! `next` is Go's `runnext`: the work made last runs first, since it is warm and somebody probably
+//! waits for it. Thieves may take it too, but last.
+
+use crate::queue::ring::Ring;
+use crate::work::Work;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// The P of one M.
+#[derive(Debug)]
+pub(crate) struct P {
+    pub(crate) ring: Ring,
+    /// A word of work, or 0. Atomic: swapped by owner and thieves.
+    next: AtomicUsize,
+    /// Whether this M may take fresh work. Set by its thread; cleared by its thread or by sysmon,
+    /// whoever swaps first.
+    licence: AtomicBool,
+}
+
+impl P {
+    pub(crate) fn new() -> Self {
+        Self { ring: Ring::new(), next: AtomicUsize::new(0), licence: AtomicBool::new(false) }
+    }
+
+    #[inline]
+    pub(crate) fn has_licence(&self) -> bool {
+        self.licence.load(Ordering::Relaxed)
+    }
+
+    /// Owner: a licence has been taken from the runtime's count for it.
+    pub(crate) fn grant(&self) {
+        self.licence.store(true, Ordering::Release);
+    }
+
+    /// Owner or sysmon: `true` if the caller took the licence off, and must put it back into the
+    /// runtime's count.
+    pub(crate) fn revoke(&self) -> bool {
+        self.licence.swap(false, Ordering::AcqRel)
+    }
+
+    /// Owner: makes `work` the next; what was next is returned, to be queued.
+    #[inline]
+    pub(crate) fn swap_next(&self, work: Work) -> Option<Work> {
+        // SAFETY: what was in the slot was put there by `into_word`, and the swap made it ours.
+        unsafe { Work::from_word(self.next.swap(work.into_word(), Ordering::AcqRel)) }
+    }
+
+    /// Owner or thief: takes the next.
+    #[inline]
+    pub(crate) fn take_next(&self) -> Option<Work> {
+        if self.next.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        // SAFETY: as in `swap_next`.
+        unsafe { Work::from_word(self.next.swap(0, Ordering::AcqRel)) }
+    }
+
+    /// The word in `next`, to compare with later; 0 if empty. Not to be used as work.
+    pub(crate) fn peek_next(&self) -> usize {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Owner: takes the oldest of the ring.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Work> {
+        // SAFETY: the ring holds words of `into_word`, each given out once.
+        self.ring.pop().and_then(|word| unsafe { Work::from_word(word) })
+    }
+
+    /// Whether there is any work in it. A hint from other threads.
+    pub(crate) fn has_work(&self) -> bool {
+        self.ring.len() > 0 || self.peek_next() != 0
+    }
+}

@@ -1,0 +1,324 @@
+//! The runtime: what its Ms share, and how many of them there are.
+//!
+//! ```text
+//!   Sched ── ms[0..procs]      made at the start, never retire
+//!         ── ms[procs..]       made when one of them is stuck; retire when idle
+//!         ── licences          procs of them: held by Ms that may take fresh work
+//!         ── global            fresh work without a ring
+//!         ── idle              who sleeps, who searches
+//!         ── sysmon            watches for stuck Ms, ripe rings, deadlock
+//! ```
+//!
+//! Threads hold the runtime alive (`Arc`); Ms point back to it. One process may run several, one
+//! after the other or at once (tests do), each with its own threads; the stack pool and the
+//! blocking pool are the process's.
+
+use crate::global::Global;
+use crate::m::{M, Placement, close::drop_work, thread_main};
+use crate::queue::idle::Idle;
+use crate::sysmon::Bed;
+use crate::work::Work;
+use crate::{g::GRef, m::CurrentM};
+use millpond_prim::sync::Lock;
+use millpond_stack::SizeClass;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+
+/// No runtime has more threads than this.
+pub(crate) const MAX_MS: usize = 1024;
+
+/// One runtime. See the module documentation.
+pub(crate) struct Sched {
+    me: Weak<Sched>,
+    procs: usize,
+    pub(crate) stack_class: SizeClass,
+    /// Filled from the front, under `growing`; read by all.
+    ms: Box<[OnceLock<Box<M>>]>,
+    /// How many of `ms` are filled. Atomic: written under `growing`.
+    m_count: AtomicUsize,
+    /// Ms without a thread. Protected by the lock, which also orders the making of Ms.
+    growing: Lock<Vec<u32>>,
+    /// Threads of Ms that run. Atomic.
+    threads: AtomicUsize,
+    /// Licences that no M holds. Atomic.
+    licences: AtomicUsize,
+    pub(crate) global: Global,
+    pub(crate) idle: Idle,
+    pub(crate) bed: Bed,
+    stopping: AtomicBool,
+    /// Ms that sleep for good after `stopping`, because stacks are frozen on them.
+    frozen: Mutex<usize>,
+    /// Rung when an M's thread ends or freezes.
+    changed: Condvar,
+}
+
+impl Sched {
+    /// Makes a runtime and starts its threads.
+    pub(crate) fn start(procs: usize, stack_class: SizeClass) -> io::Result<Arc<Self>> {
+        let sched = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            procs,
+            stack_class,
+            ms: (0..MAX_MS).map(|_| OnceLock::new()).collect(),
+            m_count: AtomicUsize::new(0),
+            growing: Lock::new(Vec::new()),
+            threads: AtomicUsize::new(0),
+            licences: AtomicUsize::new(procs),
+            global: Global::default(),
+            idle: Idle::new(),
+            bed: Bed::new(),
+            stopping: AtomicBool::new(false),
+            frozen: Mutex::new(0),
+            changed: Condvar::new(),
+        });
+        for _ in 0..procs {
+            sched.add_m()?;
+        }
+        crate::sysmon::start(&sched)?;
+        Ok(sched)
+    }
+
+    pub(crate) fn procs(&self) -> usize {
+        self.procs
+    }
+
+    pub(crate) fn keep_alive(&self) -> Arc<Self> {
+        self.me.upgrade().expect("the runtime is in use")
+    }
+
+    pub(crate) fn m(&self, index: u32) -> &M {
+        self.ms[index as usize].get().expect("an M is made before it is named")
+    }
+
+    /// All Ms made so far.
+    pub(crate) fn ms(&self) -> Ms<'_> {
+        Ms { sched: self, count: self.m_count.load(Ordering::Acquire) }
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.load(Ordering::SeqCst)
+    }
+
+    // ---- licences ----
+
+    pub(crate) fn free_licences(&self) -> usize {
+        self.licences.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take_licence(&self) -> bool {
+        self.free_licences() > 0
+            && self
+                .licences
+                .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1))
+                .is_ok()
+    }
+
+    pub(crate) fn give_licence(&self) {
+        self.licences.fetch_add(1, Ordering::AcqRel);
+    }
+
+    // ---- waking ----
+
+    /// Fresh work has been queued: wakes one sleeper if a licence is free and nobody searches.
+    #[inline]
+    pub(crate) fn recruit(&self) {
+        // Relaxed is enough to skip: an M that gives its licence back looks at the queues after.
+        if self.free_licences() == 0 {
+            return;
+        }
+        if let Some(index) = self.idle.recruit() {
+            self.m(index).rouse();
+        }
+    }
+
+    /// How many Ms may search at once.
+    pub(crate) fn search_limit(&self) -> usize {
+        self.procs.div_ceil(2)
+    }
+
+    /// Whether any queue of fresh work is not empty. A hint.
+    pub(crate) fn has_fresh_work(&self) -> bool {
+        self.global.len() > 0 || self.ms().iter().any(|m| m.p.has_work())
+    }
+
+    /// Whether there is fresh work that nobody who is awake will get to: a sleeper looks at this
+    /// last.
+    pub(crate) fn has_abandoned_work(&self) -> bool {
+        self.global.len() > 0 || self.ms().iter().any(|m| !m.p.has_licence() && m.p.has_work())
+    }
+
+    /// An M leaves its sleep.
+    pub(crate) fn note_awake(&self) {
+        self.bed.wake_if_asleep();
+    }
+
+    // ---- placement ----
+
+    /// Puts a goroutine that has not started where it is to start; from any thread.
+    pub(crate) fn submit(&self, g: GRef, placement: Placement) {
+        match CurrentM::get() {
+            Some(m) if std::ptr::eq(m.sched(), self) => m.place(g, placement),
+            _ => self.inject(Work::Goroutine(g)),
+        }
+    }
+
+    /// Queues work from outside.
+    pub(crate) fn inject(&self, work: Work) {
+        if self.is_stopping() {
+            return drop_work(work);
+        }
+        self.global.extend([work]);
+        // The end may have come between the two lines, after the Ms emptied the queue.
+        if self.is_stopping() {
+            while let Some(work) = self.global.pop() {
+                drop_work(work);
+            }
+        }
+        self.note_awake();
+        self.recruit();
+    }
+
+    /// The M to which a spread goroutine goes; `here` wins among equals.
+    pub(crate) fn least_loaded(&self, here: u32) -> u32 {
+        let load = |m: &M| m.live.load(Ordering::Relaxed) + m.arriving.load(Ordering::Relaxed);
+        let home = self.m(here);
+        self.ms()
+            .iter()
+            .take(self.procs)
+            .filter(|m| m.adopted_by.try_lock().is_some_and(|by| by.is_none()))
+            .min_by_key(|m| (load(m), m.index != home.index))
+            .map_or(here, |m| m.index)
+    }
+
+    // ---- Ms come and go ----
+
+    /// Starts a thread for a retired M, or makes a new one.
+    pub(crate) fn add_m(&self) -> io::Result<u32> {
+        let mut retired = self.growing.lock();
+        let index = match retired.pop() {
+            Some(index) => index,
+            None => {
+                let index = self.m_count.load(Ordering::Relaxed);
+                if index == MAX_MS {
+                    return Err(io::Error::other(format!(
+                        "{MAX_MS} threads are stuck in blocking calls; use millpond::blocking"
+                    )));
+                }
+                let m = Box::new(M::new(index as u32, self)?);
+                self.ms[index].set(m).map_err(drop).expect("filled under the lock");
+                self.m_count.store(index + 1, Ordering::Release);
+                index as u32
+            }
+        };
+        self.threads.fetch_add(1, Ordering::SeqCst);
+        let sched = self.keep_alive();
+        let spawned = std::thread::Builder::new()
+            .name(format!("millpond-m{index}"))
+            .spawn(move || thread_main(sched, index));
+        match spawned {
+            Ok(_) => Ok(index),
+            Err(error) => {
+                self.threads.fetch_sub(1, Ordering::SeqCst);
+                retired.push(index);
+                Err(error)
+            }
+        }
+    }
+
+    /// The thread of an M has ended: it retired, or the runtime is over.
+    pub(crate) fn thread_ended(&self, index: u32) {
+        self.growing.lock().push(index);
+        self.threads.fetch_sub(1, Ordering::SeqCst);
+        let _ordered = self.lock_frozen();
+        self.changed.notify_all();
+    }
+
+    /// M `by` polls for `orphan` from now on. `false` if that is not possible.
+    pub(crate) fn adopt_poller(&self, orphan: &M, by: u32) -> bool {
+        let mut adopted_by = orphan.adopted_by.lock();
+        if adopted_by.is_some() || by == orphan.index {
+            return adopted_by.is_some();
+        }
+        let adopter = self.m(by);
+        if adopter.poller.adopt(&orphan.poller).is_err() {
+            return false;
+        }
+        adopter.adoptees.fetch_add(1, Ordering::SeqCst);
+        *adopted_by = Some(by);
+        true
+    }
+
+    /// `orphan` polls for itself again.
+    pub(crate) fn disown_poller(&self, orphan: &M) {
+        if let Some(by) = orphan.adopted_by.lock().take() {
+            let adopter = self.m(by);
+            adopter.poller.disown(&orphan.poller);
+            adopter.adoptees.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    // ---- the end ----
+
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// An M will sleep for good.
+    pub(crate) fn note_frozen(&self) {
+        *self.lock_frozen() += 1;
+        self.changed.notify_all();
+    }
+
+    fn lock_frozen(&self) -> std::sync::MutexGuard<'_, usize> {
+        self.frozen.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// Ends the runtime: see [`crate::m`]'s `close`. Waits for Ms that are not inside a goroutine;
+    /// one that is (stuck in a blocking call, or computing) closes when it comes back.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.bed.wake();
+        let mut frozen = self.lock_frozen();
+        loop {
+            let ms = self.ms();
+            ms.iter().for_each(M::rouse);
+            let inside = ms.iter().filter(|m| m.is_inside()).count();
+            if self.threads() <= *frozen + inside {
+                break;
+            }
+            // The time limit only re-reads `inside`, which nobody announces.
+            let wait = std::time::Duration::from_millis(1);
+            frozen = match self.changed.wait_timeout(frozen, wait) {
+                Ok((frozen, _)) => frozen,
+                Err(poison) => poison.into_inner().0,
+            };
+        }
+        drop(frozen);
+        while let Some(work) = self.global.pop() {
+            drop_work(work);
+        }
+    }
+}
+
+/// The Ms of a runtime at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Ms<'a> {
+    sched: &'a Sched,
+    count: usize,
+}
+
+impl<'a> Ms<'a> {
+    pub(crate) fn len(self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn get(self, index: usize) -> Option<&'a M> {
+        self.sched.ms[..self.count].get(index)?.get().map(|m| &**m)
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a M> {
+        (0..self.count).filter_map(move |index| self.get(index))
+    }
+}

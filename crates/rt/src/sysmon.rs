@@ -1,0 +1,271 @@
+//! sysmon: the one thread that is never stuck.
+//!
+//! It looks at every M from time to time (20 µs after something happened, 10 ms when nothing does;
+//! [`millpond_policy::sysmon`] decides) and does what the Ms cannot do for themselves:
+//!
+//! - an M whose thread sleeps in the kernel in the middle of a goroutine loses its licence and its
+//!   poller to another M ("hand-off"), and its timers are fired from here;
+//! - a goroutine that computes while others wait is asked to yield at its next chance;
+//! - a goroutine that does not come back is reported, once: which, how long, where started;
+//! - a ring that does not move although somebody sleeps gets a thief;
+//! - when everybody sleeps and nothing could wake anybody: deadlock ([`crate::deadlock`]).
+//!
+//! When all Ms sleep it goes to sleep too, so that an idle process uses no processor; the first M
+//! that wakes wakes it.
+//!
+//! What the kernel thinks of a thread is read from `/proc/self/task/TID/stat`, only for an M that
+//! has run the same goroutine for a while. A thread that waits for a processor is "running" there,
+//! so an overloaded machine causes no hand-offs.
+
+use crate::m::M;
+use crate::queue::ring::Sighting;
+use crate::sched::Sched;
+use millpond_policy::sysmon::{HAND_OFF_NS, Period, Sight, Verdict, judge};
+use millpond_sys::task::ThreadState;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::Duration;
+
+/// Looks at a process where everybody sleeps, before sysmon sleeps as well.
+const QUIET_LOOKS: u32 = 3;
+
+/// Where sysmon sleeps.
+pub(crate) struct Bed {
+    asleep: AtomicBool,
+    woken: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Bed {
+    pub(crate) fn new() -> Self {
+        Self { asleep: AtomicBool::new(false), woken: Mutex::new(false), bell: Condvar::new() }
+    }
+
+    /// Somebody is awake again.
+    #[inline]
+    pub(crate) fn wake_if_asleep(&self) {
+        if self.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    pub(crate) fn wake(&self) {
+        *self.woken.lock().unwrap_or_else(|poison| poison.into_inner()) = true;
+        self.bell.notify_one();
+    }
+
+    /// Sleeps until woken, or for `period`. `stay_up` is asked after it is visible that we sleep.
+    fn sleep(&self, period: Option<Duration>, stay_up: impl FnOnce() -> bool) {
+        if period.is_none() {
+            self.asleep.store(true, Ordering::SeqCst);
+        }
+        let mut woken = self.woken.lock().unwrap_or_else(|poison| poison.into_inner());
+        if !(*woken || period.is_none() && stay_up()) {
+            woken = match period {
+                None => self.bell.wait(woken).unwrap_or_else(|poison| poison.into_inner()),
+                Some(period) => match self.bell.wait_timeout(woken, period) {
+                    Ok((woken, _)) => woken,
+                    Err(poison) => poison.into_inner().0,
+                },
+            };
+        }
+        *woken = false;
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Threads of this kind in the process: the deadlock report must know which threads are ours.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+pub(crate) fn threads() -> usize {
+    THREADS.load(Ordering::SeqCst)
+}
+
+/// Starts the thread. It holds no runtime alive.
+pub(crate) fn start(sched: &Arc<Sched>) -> io::Result<()> {
+    let weak = Arc::downgrade(sched);
+    THREADS.fetch_add(1, Ordering::SeqCst);
+    let thread = std::thread::Builder::new().name("millpond-sysmon".into()).spawn(move || {
+        Sysmon::default().watch(&weak);
+        THREADS.fetch_sub(1, Ordering::SeqCst);
+    });
+    thread.map(drop).inspect_err(|_| {
+        THREADS.fetch_sub(1, Ordering::SeqCst);
+    })
+}
+
+/// What sysmon remembers of one M.
+#[derive(Default)]
+struct Memory {
+    switches: u64,
+    since_ns: u64,
+    yield_requested: bool,
+    reported: bool,
+    thread: Option<(i32, ThreadState)>,
+    /// Its ring, and when it was seen like this.
+    ring: Option<(Sighting, u64)>,
+}
+
+#[derive(Default)]
+struct Sysmon {
+    memories: Vec<Memory>,
+    quiet: u32,
+    complained: bool,
+}
+
+impl Sysmon {
+    fn watch(&mut self, sched: &Weak<Sched>) {
+        let mut period = Period::new();
+        loop {
+            let Some(sched) = sched.upgrade() else { return };
+            if sched.is_stopping() {
+                return;
+            }
+            let now_ns = crate::clock::tick();
+            let acted = self.look(&sched, now_ns);
+            let all_asleep = sched.idle.count() >= sched.threads();
+            self.quiet = if all_asleep { self.quiet + 1 } else { 0 };
+            if self.quiet == QUIET_LOOKS {
+                crate::deadlock::check(&sched);
+            }
+            let pause = Duration::from_micros(period.next_us(acted));
+            if self.quiet >= QUIET_LOOKS {
+                let stay_up = || sched.idle.count() < sched.threads() || sched.is_stopping();
+                sched.bed.sleep(None, stay_up);
+                period = Period::new();
+                self.quiet = 0;
+            } else {
+                sched.bed.sleep(Some(pause), || false);
+            }
+        }
+    }
+
+    /// One look at all Ms. Whether anything was done.
+    fn look(&mut self, sched: &Sched, now_ns: u64) -> bool {
+        let ms = sched.ms();
+        self.memories.resize_with(ms.len(), Memory::default);
+        let mut acted = false;
+        for m in ms.iter() {
+            acted |= self.look_at(sched, m, now_ns);
+        }
+        acted
+    }
+
+    fn look_at(&mut self, sched: &Sched, m: &M, now_ns: u64) -> bool {
+        let memory = &mut self.memories[m.index as usize];
+        let switches = m.switches.load(Ordering::Acquire);
+        if memory.switches != switches {
+            memory.switches = switches;
+            memory.since_ns = now_ns;
+            memory.yield_requested = false;
+            memory.reported = false;
+        }
+        if m.p.has_licence() {
+            memory.watch_ring(sched, m, now_ns);
+        }
+        if switches.is_multiple_of(2) {
+            return false;
+        }
+        if m.adopted_by.lock().is_some() {
+            // Handed off: its timers are ours while it is away.
+            m.timers.fire(now_ns);
+        }
+        let running_ns = now_ns - memory.since_ns;
+        let sight = Sight {
+            running_ns,
+            asleep: running_ns >= HAND_OFF_NS && memory.is_asleep(m),
+            holds_p: m.p.has_licence(),
+            work_waiting: m.p.has_work() || m.has_messages() || sched.global.len() > 0,
+            yield_requested: memory.yield_requested,
+            reported: memory.reported,
+        };
+        match judge(&sight) {
+            Verdict::Nothing => return false,
+            Verdict::RequestYield => {
+                memory.yield_requested = true;
+                m.yield_requested.store(true, Ordering::Relaxed);
+            }
+            Verdict::ReportStuck => {
+                memory.reported = true;
+                report_stuck(m, running_ns, sight.asleep);
+            }
+            Verdict::HandOff => self.hand_off(sched, m),
+        }
+        true
+    }
+
+    /// Takes the licence of a stuck M; another M gets its poller and may take the licence.
+    fn hand_off(&mut self, sched: &Sched, m: &M) {
+        if !m.p.revoke() {
+            return;
+        }
+        sched.give_licence();
+        // The adopter must be awake and without a goroutine that is stuck itself. A sleeper is
+        // best; else a new thread.
+        let adopter = match sched.idle.conscript() {
+            Some(index) => Ok(index),
+            None => sched.add_m(),
+        };
+        match adopter {
+            Ok(index) => {
+                sched.adopt_poller(m, index);
+                sched.m(index).rouse();
+            }
+            Err(error) if !self.complained => {
+                self.complained = true;
+                eprintln!("millpond: no thread to take over from M{}: {error}", m.index);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Memory {
+    /// Whether the kernel says that the M's thread sleeps. Unknown is "no".
+    fn is_asleep(&mut self, m: &M) -> bool {
+        let tid = m.tid.load(Ordering::Relaxed);
+        if self.thread.as_ref().is_none_or(|(of, _)| *of != tid) {
+            self.thread = ThreadState::open(tid).ok().map(|state| (tid, state));
+        }
+        let state = self.thread.as_ref().and_then(|(_, state)| state.read());
+        state.is_some_and(|state| !state.is_running())
+    }
+
+    /// A ring that has not moved for long enough while somebody sleeps is worth a thief.
+    fn watch_ring(&mut self, sched: &Sched, m: &M, now_ns: u64) {
+        let Some((seen, since_ns)) = self.ring else {
+            self.ring = (m.p.ring.len() > 0).then(|| (m.p.ring.watch(), now_ns));
+            return;
+        };
+        if m.p.ring.ripe(seen) == 0 {
+            self.ring = None;
+        } else if now_ns - since_ns >= crate::m::RIPE_NS {
+            self.ring = None;
+            sched.recruit();
+        }
+    }
+}
+
+/// Says which goroutine keeps M from its work. Never fails; the goroutine may end meanwhile.
+fn report_stuck(m: &M, running_ns: u64, asleep: bool) {
+    let running = m.running_ptr();
+    let registry = m.registry.lock();
+    let Some((_, g)) = registry.iter().find(|(_, g)| std::ptr::eq(g.as_ptr(), running)) else {
+        return;
+    };
+    let what = if asleep { "blocks its thread in the kernel" } else { "has been computing" };
+    let name = g.spec.name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let others = m.live.load(Ordering::Relaxed).saturating_sub(1);
+    let (id, at) = (g.id, g.spec.location);
+    drop(registry);
+    if crate::env::debug("stuck") {
+        eprintln!(
+            "millpond: goroutine {id}{name}, started at {at}, {what} for {} ms; {others} other \
+             goroutines live on M{} and wait. Use millpond::blocking, or yield_now.",
+            running_ns / 1_000_000,
+            m.index
+        );
+    }
+}

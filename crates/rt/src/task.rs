@@ -1,0 +1,246 @@
+//! Tasks: futures that the scheduler polls, free to move between Ms at each await.
+//!
+//! The task's memory and its wake-up protocol are `async-task`'s (smol's). What is ours is where a
+//! task is queued when it becomes due (like a fresh goroutine: it has no home), and on what it is
+//! polled: a *runner*, a goroutine of the runtime's own. A task that calls a blocking form parks
+//! the runner that polls it, and the M takes another; so blocking forms work everywhere. A runner
+//! goes on from task to task without a switch while tasks are next in the queue.
+
+use crate::g::{Spec, cell};
+use crate::handle::{JoinError, JoinHandle};
+use crate::m::CurrentM;
+use crate::runtime;
+use crate::sched::Sched;
+use crate::wait::{Outcome, WaitReason, Waiting};
+use crate::work::Work;
+use async_task::{Runnable, ScheduleInfo, Task, WithInfo};
+use millpond_prim::sync::Lock;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// Polls in a row before a runner lets the scheduler look around.
+const POLLS: u32 = 64;
+
+/// Runners that an M keeps when they have nothing to poll.
+const IDLE_RUNNERS: usize = 4;
+
+const RESUME: u16 = 0;
+const DISMISS: u16 = 1;
+
+/// Starts a task: a future that the scheduler polls on any thread. Its memory is the future's size
+/// plus a small header; it needs no stack while it waits.
+///
+/// From a plain thread it goes to the runtime of the process, as [`crate::go`] does. A panic ends
+/// the task only; the handle reports it. Dropping the handle detaches.
+///
+/// ```
+/// # millpond_rt::Builder::new().procs(1).run(|| {
+/// let task = millpond_rt::spawn(async { 6 * 7 });
+/// assert_eq!(task.join().unwrap(), 42);
+/// # }).unwrap();
+/// ```
+pub fn spawn<F, T>(future: F) -> JoinHandle<T>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let sched = match CurrentM::get() {
+        Some(m) => m.sched().keep_alive(),
+        None => runtime::of_process(),
+    };
+    let schedule = move |task: Runnable, info: ScheduleInfo| schedule(&sched, task, info);
+    let (runnable, task) = async_task::spawn(Caught { future }, WithInfo(schedule));
+    runnable.schedule();
+    JoinHandle::task(TaskHandle { state: Lock::new(State::Running(task, cancel::<T>)) })
+}
+
+fn schedule(sched: &Arc<Sched>, task: Runnable, info: ScheduleInfo) {
+    if sched.is_stopping() {
+        return drop(task);
+    }
+    match CurrentM::get() {
+        Some(m) if std::ptr::eq(m.sched(), &**sched) => {
+            if info.woken_while_running {
+                m.push_last(Work::Task(task));
+            } else {
+                m.push_fresh(Work::Task(task));
+            }
+        }
+        _ => sched.inject(Work::Task(task)),
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A future whose panic is a result.
+    struct Caught<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => Poll::Ready(Err(JoinError::panicked(payload))),
+        }
+    }
+}
+
+type Output<T> = Result<T, JoinError>;
+type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Output<T>>> + Send>>;
+
+enum State<T> {
+    /// The second field makes the third state; it knows that `T` is `Send`, as this type does not.
+    Running(Task<Output<T>>, fn(Task<Output<T>>) -> Cancelling<T>),
+    /// Aborted: resolves once the future has been dropped, or with the result that came first.
+    Aborting(Cancelling<T>),
+    /// Aborted, and that had an end at once.
+    Ended(Option<Output<T>>),
+    Gone,
+}
+
+fn cancel<T: Send + 'static>(task: Task<Output<T>>) -> Cancelling<T> {
+    Box::pin(task.cancel())
+}
+
+/// The handle's side of a task.
+pub(crate) struct TaskHandle<T> {
+    /// Behind a lock because `abort` takes `&self`.
+    state: Lock<State<T>>,
+}
+
+impl<T> TaskHandle<T> {
+    pub(crate) fn is_finished(&self) -> bool {
+        match &*self.state.lock() {
+            State::Running(task, _) => task.is_finished(),
+            State::Aborting(_) => false,
+            State::Ended(_) | State::Gone => true,
+        }
+    }
+
+    pub(crate) fn abort(&self) {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut *state, State::Gone) {
+            State::Running(task, cancel) if !task.is_finished() => {
+                let mut cancelling = cancel(task);
+                // The first poll marks the task, so that it is dropped soon even if nobody joins.
+                // What it resolves to is for whoever joins, so it is not polled to the end here.
+                let mut cx = Context::from_waker(Waker::noop());
+                if let Poll::Ready(output) = cancelling.as_mut().poll(&mut cx) {
+                    *state = State::Ended(output);
+                } else {
+                    *state = State::Aborting(cancelling);
+                }
+            }
+            other => *state = other,
+        }
+    }
+}
+
+impl<T> Unpin for TaskHandle<T> {}
+
+impl<T> Future for TaskHandle<T> {
+    type Output = Output<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let state = self.state.get_mut();
+        let output = match state {
+            State::Running(task, _) => std::task::ready!(Pin::new(task).poll(cx)),
+            State::Aborting(cancelling) => std::task::ready!(cancelling.as_mut().poll(cx))
+                .unwrap_or_else(|| Err(JoinError::cancelled())),
+            State::Ended(output) => output.take().unwrap_or_else(|| Err(JoinError::cancelled())),
+            State::Gone => panic!("JoinHandle: polled again after it gave its result"),
+        };
+        *state = State::Gone;
+        Poll::Ready(output)
+    }
+}
+
+impl<T> Drop for TaskHandle<T> {
+    fn drop(&mut self) {
+        if let State::Running(task, _) = std::mem::replace(self.state.get_mut(), State::Gone) {
+            task.detach();
+        }
+    }
+}
+
+/// Polls `task` on a runner of this M; called by its scheduler.
+pub(crate) fn run_on_runner(m: &CurrentM, task: Runnable) {
+    m.local().task.set(Some(task));
+    let idle = m.local().runners.borrow_mut().pop();
+    match idle.and_then(|ticket| ticket.claim(RESUME)).and_then(|fired| fired.into_goroutine()) {
+        Some(runner) => m.execute(runner),
+        None => {
+            let spec = Spec {
+                name: Some("task runner".into()),
+                location: Location::caller(),
+                class: m.sched().stack_class,
+                system: true,
+            };
+            let (runner, handle) = cell::make(m.next_id(), spec, run_tasks);
+            drop(JoinHandle::<()>::goroutine(handle));
+            m.execute(runner);
+        }
+    }
+    // No stack for a runner: poll here. A blocking form then blocks the thread, as on any thread.
+    if let Some(task) = m.local().task.take() {
+        poll(task);
+    }
+}
+
+/// The body of a runner.
+fn run_tasks() {
+    loop {
+        let m = CurrentM::get().expect("a runner is a goroutine");
+        let mut polls = 0;
+        while let Some(task) = m.local().task.take().or_else(|| next_task(&m, &mut polls)) {
+            poll(task);
+        }
+        if m.local().runners.borrow().len() >= IDLE_RUNNERS {
+            return;
+        }
+        let waiting = Waiting::begin();
+        m.local().runners.borrow_mut().push(waiting.ticket());
+        if waiting.park(WaitReason::IdleRunner, None) == Outcome::Fired(DISMISS) {
+            return;
+        }
+    }
+}
+
+/// The next task in this M's queue, if it is a runner's turn to go on.
+fn next_task(m: &CurrentM, polls: &mut u32) -> Option<Runnable> {
+    *polls += 1;
+    if *polls >= POLLS || !m.p.has_licence() || m.has_messages() || m.local().has_ready() {
+        return None;
+    }
+    m.note_switch();
+    match m.p.take_next().or_else(|| m.p.pop())? {
+        Work::Task(task) => Some(task),
+        goroutine => {
+            m.local().stash.set(Some(goroutine));
+            None
+        }
+    }
+}
+
+/// One poll. The future's own panics are caught inside; this is for panics of its drop.
+fn poll(task: Runnable) {
+    let _ = catch_unwind(AssertUnwindSafe(|| task.run()));
+}
+
+/// Ends the idle runners of an M that wants to retire.
+pub(crate) fn dismiss_runners(m: &CurrentM) {
+    loop {
+        let Some(ticket) = m.local().runners.borrow_mut().pop() else { return };
+        if let Some(runner) = ticket.claim(DISMISS).and_then(|fired| fired.into_goroutine()) {
+            m.execute(runner);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Running a piece of code on a bigger stack.
+//!
+//! For deep recursion and for foreign code that does not check its stack. The goroutine stays what
+//! it is: it may park in there, because a switch saves wherever the stack pointer is. The stack
+//! comes from the pool and goes back to it, also when `f` panics.
+
+use crate::stacks;
+use millpond_stack::class_for;
+
+/// Runs `f` on a pooled stack of at least `bytes` and returns what it returns. On a plain thread
+/// too.
+///
+/// # Panics
+/// If `f` does, with its payload; if no size class is that large (8 MiB); if the pool has no stack
+/// to give, with the reason.
+///
+/// ```
+/// fn depth(n: u64) -> u64 {
+///     if n == 0 { 0 } else { 1 + std::hint::black_box(depth(n - 1)) }
+/// }
+/// assert_eq!(millpond_rt::with_stack(8 << 20, || depth(10_000)), 10_000);
+/// ```
+#[track_caller]
+pub fn with_stack<R>(bytes: usize, f: impl FnOnce() -> R) -> R {
+    let class = class_for(bytes).unwrap_or_else(|error| panic!("with_stack: {error}"));
+    let stack = stacks::pool()
+        .and_then(|pool| pool.take(class))
+        .unwrap_or_else(|error| panic!("with_stack: no stack of {bytes} bytes: {error}"));
+    corosensei::on_stack(stack, f)
+}
