@@ -1,0 +1,166 @@
+//! Unix signals, received like messages.
+//!
+//! The handler (of the `signal-hook` crate, which shares a signal between all that ask for it)
+//! sets a flag per signal and then writes a byte to a socket pair; the receiving end is a
+//! [`Source`] like any other, so waiting for a signal parks, and the deadlock report knows that
+//! somebody outside may still wake this goroutine. As in the kernel, a signal that comes again
+//! before it was received counts once.
+//!
+//! The default action of a signal is gone from the first subscription on, for the life of the
+//! process: after the last one was dropped the signal does nothing.
+
+use millpond_rt::io::{Side, Source};
+use millpond_rt::wait::WaitReason;
+use signal_hook::SigId;
+use signal_hook::low_level::{pipe, unregister};
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+pub use signal_hook::consts::signal::{
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+    SIGWINCH,
+};
+
+/// A subscription to some signals. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Signals {
+    source: Source<UnixStream>,
+    watched: Vec<Watched>,
+    /// Only dropped, which removes them.
+    _installed: Installed,
+}
+
+#[derive(Debug)]
+struct Watched {
+    signal: i32,
+    /// Atomic: set by the handler before it writes the byte, cleared by who receives.
+    pending: Arc<AtomicBool>,
+}
+
+/// Actions in the handler. A type of its own, so that a failure half way removes what there is.
+#[derive(Debug, Default)]
+struct Installed(Vec<SigId>);
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        for id in self.0.drain(..) {
+            unregister(id);
+        }
+    }
+}
+
+/// Subscribes to `signals`, by number.
+///
+/// ```
+/// use millpond_net::signal::{self, SIGUSR1};
+///
+/// let signals = signal::notify(&[SIGUSR1])?;
+/// // ... `kill -USR1` from somewhere ...
+/// assert_eq!(signals.try_recv()?, None);
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// # Errors
+/// `InvalidInput` for an empty list, for a number that is no signal, and for those that cannot be
+/// handled (SIGKILL, SIGSTOP) or must not (SIGSEGV, SIGILL, SIGFPE); or no descriptors are left.
+pub fn notify(signals: &[i32]) -> io::Result<Signals> {
+    if signals.is_empty() {
+        return Err(refused("expected at least one signal, found none".into()));
+    }
+    let (near, far) = UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    far.set_nonblocking(true)?;
+    let (mut watched, mut installed) = (Vec::<Watched>::new(), Installed::default());
+    for &signal in signals {
+        if signal_hook::consts::FORBIDDEN.contains(&signal) {
+            return Err(refused(format!("signal {signal} cannot be received like a message")));
+        }
+        if watched.iter().any(|known| known.signal == signal) {
+            continue;
+        }
+        let pending = Arc::new(AtomicBool::new(false));
+        let no_such = |error| refused(format!("signal {signal}: {error}"));
+        // In this order: actions of a signal run as they were installed, flag before byte.
+        let flag = signal_hook::flag::register(signal, pending.clone()).map_err(no_such)?;
+        installed.0.push(flag);
+        installed.0.push(pipe::register(signal, far.try_clone()?)?);
+        watched.push(Watched { signal, pending });
+    }
+    Ok(Signals { source: Source::new(near), watched, _installed: installed })
+}
+
+fn refused(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("signal::notify: {what}"))
+}
+
+impl Signals {
+    /// The next signal. Parks until one comes.
+    ///
+    /// # Errors
+    /// Only those of a runtime that has shut down.
+    pub fn recv(&self) -> io::Result<i32> {
+        self.source.io(Side::Read, WaitReason::Signal, None, |pipe| self.take(pipe))
+    }
+
+    /// The next signal, waiting at most `timeout`; `None` if none came. Parks.
+    ///
+    /// # Errors
+    /// As [`Signals::recv`].
+    pub fn recv_timeout(&self, timeout: Duration) -> io::Result<Option<i32>> {
+        let deadline = Instant::now().checked_add(timeout);
+        let taken =
+            self.source.io(Side::Read, WaitReason::Signal, deadline, |pipe| self.take(pipe));
+        match taken {
+            Ok(signal) => Ok(Some(signal)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A signal that has come already. Never parks.
+    ///
+    /// # Errors
+    /// Those of reading a socket pair: none in a sound process.
+    pub fn try_recv(&self) -> io::Result<Option<i32>> {
+        match self.take(self.source.get_ref()) {
+            Ok(signal) => Ok(Some(signal)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The twin of [`Signals::recv`] for tasks.
+    ///
+    /// # Errors
+    /// As [`Signals::recv`].
+    pub async fn recv_async(&self) -> io::Result<i32> {
+        self.source.io_async(Side::Read, |pipe| self.take(pipe)).await
+    }
+
+    /// Signals as they come, without end. Each `next` parks.
+    pub fn iter(&self) -> impl Iterator<Item = i32> + '_ {
+        std::iter::from_fn(|| self.recv().ok())
+    }
+
+    /// Takes one pending signal, in the order of the list.
+    fn take(&self, mut pipe: &UnixStream) -> io::Result<i32> {
+        loop {
+            if let Some(signal) = self.take_flag() {
+                return Ok(signal);
+            }
+            // No flag: silence the socket, then look again. A signal sets its flag first and
+            // writes after, so one that the last look missed has its byte in front of us.
+            if pipe.read(&mut [0; 64])? == 0 {
+                unreachable!("the handler's end lives as long as this subscription");
+            }
+        }
+    }
+
+    fn take_flag(&self) -> Option<i32> {
+        let taken = |watched: &&Watched| watched.pending.swap(false, Ordering::AcqRel);
+        self.watched.iter().find(taken).map(|watched| watched.signal)
+    }
+}

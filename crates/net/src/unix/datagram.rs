@@ -1,0 +1,157 @@
+//! The Unix datagram socket.
+//!
+//! `send_to` on a socket that is not connected has a peculiarity: when the receiver's queue is
+//! full the kernel says "would block", but tells nobody when there is room, unless the receiver
+//! happens to take one of this socket's own datagrams. So such a send asks again every
+//! [`ASK_AGAIN`]. Connected sockets are told, and wait like any other.
+
+use crate::common;
+use millpond_rt::io::{Side, Source};
+use millpond_rt::wait::WaitReason;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often an unconnected send looks whether its receiver has room.
+const ASK_AGAIN: Duration = Duration::from_millis(2);
+
+/// A Unix datagram socket; `std::os::unix::net::UnixDatagram` for goroutines.
+#[derive(Debug)]
+pub struct UnixDatagram {
+    source: Arc<Source<std::os::unix::net::UnixDatagram>>,
+}
+
+common::socket!(UnixDatagram, std::os::unix::net::UnixDatagram);
+common::both_directions!(UnixDatagram);
+
+impl UnixDatagram {
+    /// Makes the socket file `path` and receives on it.
+    ///
+    /// # Errors
+    /// `AddrInUse` if the file exists; `InvalidInput` if the path is too long for an address.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::from_std(std::os::unix::net::UnixDatagram::bind(path)?)
+    }
+
+    /// A socket without an address, to send with.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub fn unbound() -> io::Result<Self> {
+        Self::from_std(std::os::unix::net::UnixDatagram::unbound()?)
+    }
+
+    /// Two connected sockets.
+    ///
+    /// # Errors
+    /// Those of socketpair(2).
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = std::os::unix::net::UnixDatagram::pair()?;
+        Ok((Self::from_std(a)?, Self::from_std(b)?))
+    }
+
+    /// From now on [`UnixDatagram::send`] sends to `path`, and only it is received from.
+    ///
+    /// # Errors
+    /// `NotFound`, `ConnectionRefused` and others of connect(2).
+    pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.source.get_ref().connect(path)
+    }
+
+    /// Sends one datagram to the connected peer. Parks while its queue is full.
+    ///
+    /// # Errors
+    /// `NotConnected`; EMSGSIZE if it is too long; `ConnectionRefused` if the peer is gone.
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.source.io(Side::Write, WaitReason::IoWrite, None, |socket| socket.send(buf))
+    }
+
+    /// Sends one datagram to `path`. Parks while its queue is full.
+    ///
+    /// # Errors
+    /// As [`UnixDatagram::send`], and `NotFound`.
+    pub fn send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
+        let (path, began) = (path.as_ref(), Instant::now());
+        loop {
+            let again = Some(Instant::now() + ASK_AGAIN);
+            let sent = self
+                .source
+                .io(Side::Write, WaitReason::IoWrite, again, |socket| socket.send_to(buf, path));
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && self.has_time(began) => {
+                    self.source.touch();
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether a write that began at `began` is within the limits of this socket.
+    fn has_time(&self, began: Instant) -> bool {
+        let timeout = self.source.timeout(Side::Write);
+        let deadline = self.source.deadline(Side::Write);
+        timeout.is_none_or(|timeout| began.elapsed() < timeout)
+            && deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
+    /// Receives one datagram; what does not fit into `buf` is lost. Parks.
+    ///
+    /// # Errors
+    /// Those of recv(2); `TimedOut`; [`Closed`](crate::Closed).
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.recv(buf))
+    }
+
+    /// Receives one datagram and its sender's address. Parks.
+    ///
+    /// # Errors
+    /// As [`UnixDatagram::recv`].
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.recv_from(buf))
+    }
+
+    /// The twin of [`UnixDatagram::recv`] for tasks.
+    ///
+    /// # Errors
+    /// As [`UnixDatagram::recv`].
+    pub async fn recv_async(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source.io_async(Side::Read, |socket| socket.recv(buf)).await
+    }
+
+    /// The twin of [`UnixDatagram::send`] for tasks.
+    ///
+    /// # Errors
+    /// As [`UnixDatagram::send`].
+    pub async fn send_async(&self, buf: &[u8]) -> io::Result<usize> {
+        self.source.io_async(Side::Write, |socket| socket.send(buf)).await
+    }
+
+    /// Ends one direction or both, for all clones.
+    ///
+    /// # Errors
+    /// `NotConnected` if it is not connected.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let result = self.source.get_ref().shutdown(how);
+        self.source.touch();
+        result
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.source.get_ref().local_addr()
+    }
+
+    /// The address of the connected peer.
+    ///
+    /// # Errors
+    /// `NotConnected` if there is none.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.source.get_ref().peer_addr()
+    }
+}
