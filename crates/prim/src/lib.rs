@@ -17,6 +17,7 @@
 //! Rejected: `parking_lot` (an uncontended `std` lock costs the same, one dependency less), and
 //! features instead of a `cfg` (features unify across a workspace; a model must not leak into a
 //! normal build).
+#![forbid(unsafe_code)]
 
 pub mod cell;
 pub mod hint;

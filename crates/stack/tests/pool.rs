@@ -36,6 +36,10 @@ fn the_last_stack_in_is_the_first_out() {
 }
 
 #[test]
+#[cfg_attr(
+    millpond_asan,
+    ignore = "instrumented frames leave less than a page of the smallest stack"
+)]
 fn every_class_runs_code_over_all_its_usable_bytes() {
     let mut cache = Cache::new(pool());
     for class in SizeClass::ALL {

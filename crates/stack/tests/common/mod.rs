@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 const CHILD: &str = "MILLPOND_TEST_CHILD";
 
 /// `None` in the child; in the parent, what the child did.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each test file uses its own part")]
 pub fn alone(test: &str, environment: &[(&str, &str)]) -> Option<Output> {
     if std::env::var_os(CHILD).is_some() {
         return None;
@@ -25,7 +25,7 @@ pub fn alone(test: &str, environment: &[(&str, &str)]) -> Option<Output> {
 }
 
 /// Runs the rest of the test in a child, which must succeed; `true` in the parent.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each test file uses its own part")]
 pub fn passed_alone(test: &str, environment: &[(&str, &str)]) -> bool {
     let Some(output) = alone(test, environment) else {
         return false;
@@ -35,7 +35,7 @@ pub fn passed_alone(test: &str, environment: &[(&str, &str)]) -> bool {
 }
 
 /// Everything that a child said.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each test file uses its own part")]
 pub fn text(output: &Output) -> String {
     let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     format!("{}\n{}", output.status, String::from_utf8_lossy(&both))
