@@ -183,6 +183,17 @@ fn nightly() -> Result<Nightly, String> {
     Ok(Nightly { version, has_std_source: std_source.is_dir() })
 }
 
+/// Adds the suppressions of the precompiled standard library.
+fn suppress(workspace: &Workspace, command: &mut Command) -> Result<(), String> {
+    let file = workspace.target.join("tsan.suppressions");
+    let written = std::fs::create_dir_all(&workspace.target)
+        .and_then(|()| std::fs::write(&file, BLIND_IN_STD));
+    written.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    let (variable, options) = Sanitizer::Thread.options();
+    command.env(variable, format!("{options}:suppressions={}", file.display()));
+    Ok(())
+}
+
 fn command(workspace: &Workspace, sanitizer: Sanitizer, part: &Part, nightly: &Nightly) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo", "test", "--no-fail-fast", "--target", TARGET]);
