@@ -1,1 +1,76 @@
-//! A Go-style runtime for Rust services.
+//! Millpond: a Go-style runtime for Rust services.
+//!
+//! Write straight-line blocking code; each connection and each job is a goroutine. A goroutine
+//! that waits parks, its thread goes on with others, and its stack is one of millions in a pooled
+//! reservation.
+//!
+//! ```no_run
+//! use millpond::{go, net::TcpListener};
+//! use std::io::{self, Read, Write};
+//!
+//! #[millpond::main] // the body is the first goroutine
+//! fn main() -> io::Result<()> {
+//!     let listener = TcpListener::bind("127.0.0.1:7000")?;
+//!     loop {
+//!         let (mut conn, _peer) = listener.accept()?; // parks the goroutine, not the thread
+//!         let _detached = go(move || -> io::Result<()> {
+//!             let mut buf = [0u8; 1024];
+//!             loop {
+//!                 let n = conn.read(&mut buf)?;
+//!                 if n == 0 {
+//!                     return Ok(());
+//!                 }
+//!                 conn.write_all(&buf[..n])?;
+//!             }
+//!         });
+//!     }
+//! }
+//! ```
+//!
+//! # What there is
+//! | | |
+//! |---|---|
+//! | start | [`go`], [`go_local`], [`spawn`] (a task), [`Builder`], [`main`], [`test`] |
+//! | wait | [`JoinHandle`], [`block_on`], [`yield_now`], [`time`] |
+//! | talk | [`chan`], [`sync`] |
+//! | sockets and signals | [`net`], [`signal`] |
+//! | what blocks anyway | [`blocking`], [`blocking_async`], [`with_stack`] |
+//! | look inside | [`debug`] |
+//! | runtimes | [`runtime`] |
+//!
+//! Goroutine, task, plain thread: everything works from all three. A goroutine parks, a task
+//! registers its waker, a plain thread blocks.
+//!
+//! # What to know
+//! - A goroutine that has started stays on its thread: `Rc`, guards and thread-locals are safe
+//!   across a park. A task moves at each await; `Send` checks it.
+//! - A stack has a fixed size (64 KiB, 256 KiB in debug builds; [`Builder::stack_size`],
+//!   `MILLPOND_STACK`). Overflow is reported with the goroutine's name and ends the process.
+//! - `std::thread::sleep`, `std::sync::Mutex` and other calls that block the *thread* block its
+//!   goroutines too; the runtime moves the others' fresh work elsewhere. Use [`blocking`].
+//! - When the first goroutine returns, the process ends, as in Go.
+
+pub use millpond_macros::{main, test};
+pub use millpond_net as net;
+pub use millpond_net::signal;
+pub use millpond_rt::{
+    GoBuilder as Builder, JoinError, JoinHandle, LocalJoinHandle, block_on, blocking,
+    blocking_async, go, go_local, spawn, time, with_stack, yield_async, yield_now,
+};
+pub use millpond_service as service;
+pub use millpond_sync::{self as sync, chan};
+
+/// Making runtimes. `#[millpond::main]` does it for most programs.
+pub mod runtime {
+    pub use millpond_rt::Builder;
+}
+
+/// Looking into a running process.
+pub mod debug {
+    pub use millpond_observe::{
+        Counts, Goroutine, GoroutineDump, Status, WaitReason, counts, goroutines,
+    };
+}
+
+#[doc(hidden)]
+pub mod __private;

@@ -1,1 +1,12 @@
-//! Goroutine dumps.
+//! Looking into a running process.
+//!
+//! What the scheduler knows is turned into text and numbers for people here; the scheduler itself
+//! formats nothing but fatal messages. Table of contents:
+//! - [`goroutines`], [`GoroutineDump`]: who exists, what they wait for, where they were started, in
+//!   the manner of Go's `/debug/pprof/goroutine?debug=2`;
+//! - [`counts`]: the few numbers that are cheap enough for a status line.
+
+mod goroutines;
+
+pub use goroutines::{GoroutineDump, goroutines};
+pub use millpond_rt::{Counts, Goroutine, Status, counts, wait::WaitReason};

@@ -98,13 +98,32 @@ impl Builder {
         );
         let sched = self.start()?;
         let _end = End(&sched);
+        self.run_on(&sched, body)
+    }
+
+    /// As [`Builder::run`], but leaves the runtime as it is: the process is about to end.
+    #[doc(hidden)]
+    pub fn run_to_exit<F, T>(self, body: F) -> io::Result<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let sched = self.start()?;
+        self.run_on(&sched, body)
+    }
+
+    fn run_on<F, T>(&self, sched: &Arc<Sched>, body: F) -> io::Result<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         if !self.private {
             let mut process = PROCESS.lock();
             if process.as_ref().is_none_or(|other| other.is_stopping()) {
                 *process = Some(sched.clone());
             }
         }
-        let main = GoBuilder::new().name("main").go_on(&sched, body);
+        let main = GoBuilder::new().name("main").go_on(sched, body);
         match main.join() {
             Ok(value) => Ok(value),
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
