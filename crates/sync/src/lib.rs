@@ -29,7 +29,6 @@
 //! | `until` | time limits, turned into deadlines only when somebody really waits |
 
 pub mod chan;
-mod coop;
 mod mutex;
 mod once;
 mod until;

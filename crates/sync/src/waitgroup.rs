@@ -12,11 +12,11 @@
 //! once. (With the decrement outside the lock, a `done` that was delayed between zero and lock
 //! would wake the waiters of the next round.)
 
-use crate::coop;
 use crate::until::Until;
 use crate::wait_list::{Key, WaitList};
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Arc, Guard, Lock};
+use millpond_rt::coop;
 use millpond_rt::wait::{FutureWait, Outcome, WaitReason, Waiting};
 use std::fmt;
 use std::future::Future;

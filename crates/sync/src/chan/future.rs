@@ -7,8 +7,8 @@
 
 use super::state::{Received, Sent};
 use super::{Receiver, RecvError, SendError, Sender};
-use crate::coop;
 use crate::wait_list::Key;
+use millpond_rt::coop;
 use millpond_rt::wait::FutureWait;
 use std::fmt;
 use std::future::Future;

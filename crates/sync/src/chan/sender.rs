@@ -5,9 +5,9 @@
 use super::future::SendFuture;
 use super::state::Sent;
 use super::{SendError, SendTimeoutError, Shared, TrySendError, release, retain};
-use crate::coop;
 use crate::until::Until;
 use millpond_prim::sync::Arc;
+use millpond_rt::coop;
 use millpond_rt::wait::{Outcome, WaitReason, Waiting};
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -6,8 +6,8 @@
 
 use super::raw::{Enqueued, Waiter, YOURS};
 use super::{Mutex, MutexGuard};
-use crate::coop;
 use crate::wait_list::Key;
+use millpond_rt::coop;
 use millpond_rt::wait::FutureWait;
 use std::fmt;
 use std::future::Future;

@@ -19,8 +19,8 @@ mod tests;
 
 pub use future::LockFuture;
 
-use crate::coop;
 use crate::until::Until;
+use millpond_rt::coop;
 use raw::RawMutex;
 use std::cell::UnsafeCell;
 use std::fmt;
