@@ -13,7 +13,7 @@
 //!     let listener = TcpListener::bind("127.0.0.1:7000")?;
 //!     loop {
 //!         let (mut conn, _peer) = listener.accept()?; // parks the goroutine, not the thread
-//!         let _detached = go(move || -> io::Result<()> {
+//!         go(move || -> io::Result<()> {
 //!             let mut buf = [0u8; 1024];
 //!             loop {
 //!                 let n = conn.read(&mut buf)?;

@@ -83,7 +83,6 @@ impl std::error::Error for JoinError {}
 /// detaches: what it stood for goes on.
 ///
 /// `Send` exactly if `T` is.
-#[must_use = "dropping a handle detaches; call join to learn how it ended"]
 pub struct JoinHandle<T>(Inner<T>);
 
 enum Inner<T> {
@@ -219,7 +218,6 @@ impl<T> Drop for Goroutine<T> {
 
 /// The handle of a goroutine started with `go_local`: as [`JoinHandle`], but tied to its thread,
 /// because the closure and the result may be.
-#[must_use = "dropping a handle detaches; call join to learn how it ended"]
 #[derive(Debug)]
 pub struct LocalJoinHandle<T> {
     handle: JoinHandle<T>,

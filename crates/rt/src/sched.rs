@@ -123,13 +123,21 @@ impl Sched {
     /// Fresh work has been queued: wakes one sleeper if a licence is free and nobody searches.
     #[inline]
     pub(crate) fn recruit(&self) {
-        // Relaxed is enough to skip: an M that gives its licence back looks at the queues after.
         if self.free_licences() == 0 {
             return;
         }
         if let Some(index) = self.idle.recruit() {
             self.m(index).rouse();
         }
+    }
+
+    /// As [`Sched::recruit`], for work that nobody who is awake need get to. The fence orders the
+    /// work before the look at the licences; a sleeper gives its licence back before its own fence
+    /// and looks at such work after it (`must_stay_up`). So either the licence is seen here or the
+    /// work there.
+    pub(crate) fn recruit_surely(&self) {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.recruit();
     }
 
     /// How many Ms may search at once.
@@ -176,7 +184,7 @@ impl Sched {
             }
         }
         self.note_awake();
-        self.recruit();
+        self.recruit_surely();
     }
 
     /// The M to which a spread goroutine goes; `here` wins among equals.

@@ -47,14 +47,26 @@ impl CurrentM {
         if let Some(older) = self.p.swap_next(work) {
             self.push_ring(older);
         }
-        self.sched().recruit();
+        self.call_for_help();
     }
 
     /// Queues work without a home as the last of this P.
     #[inline]
     pub(crate) fn push_last(&self, work: Work) {
         self.push_ring(work);
-        self.sched().recruit();
+        self.call_for_help();
+    }
+
+    /// Somebody else may want what was queued. With a licence this M gets to it itself, and a
+    /// wake-up that is missed costs some parallelism until sysmon looks. Without one it must not be
+    /// missed: see [`crate::sched::Sched::recruit_surely`].
+    #[inline]
+    fn call_for_help(&self) {
+        if self.p.has_licence() {
+            self.sched().recruit();
+        } else {
+            self.sched().recruit_surely();
+        }
     }
 
     fn push_ring(&self, work: Work) {

@@ -14,6 +14,9 @@ use std::task::Waker;
 pub(crate) struct Cell {
     pub(super) word: WaitWord,
     pub(super) wake: Wake,
+    /// The wait under way has a time limit. Atomic: written by the owner before it parks.
+    #[cfg(not(loom))]
+    pub(super) timed: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Debug)]
@@ -26,11 +29,23 @@ pub(super) enum Wake {
 
 impl Cell {
     pub(super) fn for_thread() -> Arc<Self> {
-        Arc::new(Self { word: WaitWord::new(), wake: Wake::Thread(thread::current()) })
+        let cell = Arc::new(Self::new(Wake::Thread(thread::current())));
+        #[cfg(not(loom))]
+        register(&cell);
+        cell
     }
 
     pub(super) fn for_future() -> Arc<Self> {
-        Arc::new(Self { word: WaitWord::new(), wake: Wake::Task(Lock::new(None)) })
+        Arc::new(Self::new(Wake::Task(Lock::new(None))))
+    }
+
+    fn new(wake: Wake) -> Self {
+        Self {
+            word: WaitWord::new(),
+            wake,
+            #[cfg(not(loom))]
+            timed: std::sync::atomic::AtomicBool::new(false),
+        }
     }
 
     /// The winner of a claim from PARKED calls this, once.
@@ -48,32 +63,31 @@ impl Cell {
     }
 }
 
-/// How many plain threads wait without a time limit: such a thread cannot wake anybody, which is
-/// what the deadlock report needs to know.
+/// The cells of plain threads, for [`blocked_threads`]. Protected by the lock; swept when it grows.
 #[cfg(not(loom))]
-static BLOCKED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+static THREADS: Lock<Vec<std::sync::Weak<Cell>>> = Lock::new(Vec::new());
 
-/// Plain threads that wait in this crate without a time limit.
+#[cfg(not(loom))]
+fn register(cell: &Arc<Cell>) {
+    let mut threads = THREADS.lock();
+    if threads.len() == threads.capacity() {
+        threads.retain(|cell| cell.strong_count() > 0);
+    }
+    threads.push(Arc::downgrade(cell));
+}
+
+/// Plain threads that wait here without a time limit and that nobody has woken: such a thread
+/// cannot wake anybody, which is what the deadlock report needs to know. A thread that has been
+/// woken and has not run yet does not count: it is the state of its wait word that is read, not a
+/// counter that the thread itself would have to keep.
 #[cfg(not(loom))]
 pub(crate) fn blocked_threads() -> usize {
-    BLOCKED.load(std::sync::atomic::Ordering::SeqCst)
-}
-
-/// Counts the calling thread as blocked until dropped.
-#[cfg(not(loom))]
-pub(super) struct CountBlocked;
-
-#[cfg(not(loom))]
-impl CountBlocked {
-    pub(super) fn new() -> Self {
-        BLOCKED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Self
-    }
-}
-
-#[cfg(not(loom))]
-impl Drop for CountBlocked {
-    fn drop(&mut self) {
-        BLOCKED.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
-    }
+    use std::sync::atomic::Ordering;
+    let stuck = |cell: Arc<Cell>| cell.word.is_parked() && !cell.timed.load(Ordering::Acquire);
+    THREADS
+        .lock()
+        .iter()
+        .filter_map(std::sync::Weak::upgrade)
+        .filter(|cell| stuck(cell.clone()))
+        .count()
 }

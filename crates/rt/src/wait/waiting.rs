@@ -62,7 +62,7 @@ impl Waiting {
         if word.outcome().is_none() {
             match &self.owner {
                 Target::Goroutine(g) => g.park(self.seq, reason, deadline),
-                Target::Cell(_) => self.block_thread(deadline),
+                Target::Cell(cell) => self.block_thread(cell, deadline),
             }
         }
         match word.finish() {
@@ -79,12 +79,13 @@ impl Waiting {
     }
 
     #[cfg(not(loom))]
-    fn block_thread(&self, deadline: Option<Instant>) {
-        let word = self.owner.word();
+    fn block_thread(&self, cell: &Cell, deadline: Option<Instant>) {
+        let word = &cell.word;
+        // Before the commit, whose release makes it visible with PARKED.
+        cell.timed.store(deadline.is_some(), std::sync::atomic::Ordering::Relaxed);
         if !word.commit(self.seq) {
             return;
         }
-        let _counted = deadline.is_none().then(super::cell::CountBlocked::new);
         while word.outcome().is_none() {
             match deadline {
                 None => std::thread::park(),
@@ -103,9 +104,9 @@ impl Waiting {
 
     /// In a model time does not pass, so a deadline is a party of its own there.
     #[cfg(loom)]
-    fn block_thread(&self, deadline: Option<Instant>) {
+    fn block_thread(&self, cell: &Cell, deadline: Option<Instant>) {
         assert!(deadline.is_none(), "a model has no clock");
-        let word = self.owner.word();
+        let word = &cell.word;
         if word.commit(self.seq) {
             while word.outcome().is_none() {
                 millpond_prim::thread::park();

@@ -129,6 +129,12 @@ impl WaitWord {
         self.0.load(Ordering::Relaxed) & STATE == IDLE
     }
 
+    /// Whether the waiter is parked and nobody has claimed. For the deadlock report.
+    #[cfg(not(loom))]
+    pub(crate) fn is_parked(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & STATE == PARKED
+    }
+
     /// Owner: the outcome if the wait has been claimed.
     #[inline]
     pub(crate) fn outcome(&self) -> Option<u16> {
