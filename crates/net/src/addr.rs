@@ -148,7 +148,7 @@ pub(crate) fn resolve(target: impl ToSocketAddrs) -> io::Result<Addrs> {
         Target::One(addr) => Ok(Addrs::One(addr)),
         Target::Many(addrs) => Addrs::some(addrs),
         Target::Host { name, port } => {
-            Addrs::some(crate::pool::blocking(move || look_up(&name, port))?)
+            Addrs::some(millpond_rt::blocking(move || look_up(&name, port))?)
         }
     }
 }
@@ -159,7 +159,7 @@ pub(crate) async fn resolve_async(target: impl ToSocketAddrs) -> io::Result<Addr
         Target::One(addr) => Ok(Addrs::One(addr)),
         Target::Many(addrs) => Addrs::some(addrs),
         Target::Host { name, port } => {
-            Addrs::some(crate::pool::blocking_async(move || look_up(&name, port)).await?)
+            Addrs::some(millpond_rt::blocking_async(move || look_up(&name, port)).await?)
         }
     }
 }

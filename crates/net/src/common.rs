@@ -101,7 +101,7 @@ macro_rules! direction {
      $set_timeout:ident, $timeout:ident, $set_deadline:ident, $ready:ident, $ready_async:ident) => {
         impl $name {
             /// How long each later operation in this direction may wait; `None` for no limit. An
-            /// operation that takes longer fails with `TimedOut`. Holds for the blocking forms.
+            /// operation that takes longer fails with `TimedOut`.
             ///
             /// # Errors
             /// `InvalidInput` for zero.

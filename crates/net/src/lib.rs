@@ -10,8 +10,8 @@
 //!   deadlines besides, as in Go, which reach an operation that waits already;
 //! - addresses are given by a trait of our own, so that host names are looked up on the blocking
 //!   pool;
-//! - methods named `*_async` are the twins for tasks. Time-outs and deadlines bind the blocking
-//!   forms; around a twin, use a time-out of the runtime.
+//! - methods named `*_async` are the twins for tasks. Time-outs and deadlines bind them too; the
+//!   `poll_*` functions of the adapters refuse once a deadline has passed, but wait for none.
 //!
 //! Table of contents:
 //! - [`TcpListener`], [`TcpStream`], [`ListenerBuilder`]; [`UdpSocket`]; [`UnixListener`],
@@ -28,7 +28,6 @@ mod futures_io;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod open;
-mod pool;
 pub mod signal;
 mod tcp;
 mod udp;

@@ -76,15 +76,17 @@ impl UnixDatagram {
     pub fn send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         let (path, began) = (path.as_ref(), Instant::now());
         loop {
-            let again = Some(Instant::now() + ASK_AGAIN);
-            let sent = self
-                .source
-                .io(Side::Write, WaitReason::IoWrite, again, |socket| socket.send_to(buf, path));
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && self.has_time(began) => {
-                    self.source.touch();
-                }
-                result => return result,
+            let sent =
+                self.source.io(Side::Write, WaitReason::IoWrite, None, |socket| {
+                    match socket.send_to(buf, path) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                        result => result.map(Some),
+                    }
+                });
+            match sent? {
+                Some(len) => return Ok(len),
+                None if self.has_time(began) => millpond_rt::time::sleep(ASK_AGAIN),
+                None => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
     }

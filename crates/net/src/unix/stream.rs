@@ -35,7 +35,7 @@ impl UnixStream {
         match try_connect(path) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let path = path.to_owned();
-                let socket = crate::pool::blocking(move || connect_blocking(&path))?;
+                let socket = millpond_rt::blocking(move || connect_blocking(&path))?;
                 Self::from_std(socket)
             }
             result => result,
@@ -50,7 +50,7 @@ impl UnixStream {
         let path = path.as_ref().to_owned();
         match try_connect(&path) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let socket = crate::pool::blocking_async(move || connect_blocking(&path)).await?;
+                let socket = millpond_rt::blocking_async(move || connect_blocking(&path)).await?;
                 Self::from_std(socket)
             }
             result => result,

@@ -25,7 +25,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -140,7 +140,12 @@ impl Core {
         }
         let limit = patience.limit(self.limit(side));
         let left = limit.map(|at| at.saturating_duration_since(Instant::now()));
-        let ready = wait_one(fd, side, bell.notifier(), left);
+        // No time left: not even a look, or a descriptor that is always "ready" would go on for
+        // ever with operations that would block.
+        let ready = match left {
+            Some(Duration::ZERO) => Ok(false),
+            _ => wait_one(fd, side, bell.notifier(), left),
+        };
         self.direction(side).withdraw(&me);
         match ready {
             Ok(true) => Ok(()),
@@ -152,7 +157,7 @@ impl Core {
 
     /// After a wait that ended without an event: `TimedOut` if the limit, which may have been
     /// changed meanwhile, has passed.
-    fn still_time(&self, side: Side, patience: &mut Patience) -> io::Result<()> {
+    pub(super) fn still_time(&self, side: Side, patience: &mut Patience) -> io::Result<()> {
         match patience.limit(self.limit(side)) {
             Some(at) if at <= Instant::now() => Err(timed_out()),
             _ => Ok(()),

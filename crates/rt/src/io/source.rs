@@ -228,8 +228,10 @@ impl<T: AsFd> Source<T> {
         let mut wait = AsyncWait::new(&self.core, side);
         std::future::poll_fn(move |cx| {
             loop {
-                if wait.poll(cx).is_pending() {
-                    return Poll::Pending;
+                match wait.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 }
                 match self.attempt(side, || false, &mut op, &drained) {
                     Attempt::Done(result) => return Poll::Ready(result),
