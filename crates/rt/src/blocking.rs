@@ -8,7 +8,6 @@ use crate::m::CurrentM;
 use crate::wait::{FutureWait, Ticket, WaitReason, Waiting};
 use millpond_prim::sync::Lock;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -185,27 +184,25 @@ where
 ///
 /// # Panics
 /// If `f` does, with its payload.
-pub fn blocking_async<F, T>(f: F) -> impl Future<Output = T> + Send + 'static
+pub async fn blocking_async<F, T>(f: F) -> T
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    async move {
-        let slot = start(f);
-        let mut wait = FutureWait::new();
-        let result = std::future::poll_fn(|cx| {
-            let mut state = slot.state.lock();
-            if let Some(result) = state.result.take() {
-                return std::task::Poll::Ready(result);
-            }
-            if !wait.is_armed() {
-                state.ticket = Some(wait.arm());
-            }
-            drop(state);
-            // Ended between the two looks: the claim shows here, and the result is in the slot.
-            wait.poll(cx).map(|_| slot.state.lock().result.take().expect("the job has ended"))
-        })
-        .await;
-        result.unwrap_or_else(|payload| resume_unwind(payload))
-    }
+    let slot = start(f);
+    let mut wait = FutureWait::new();
+    let result = std::future::poll_fn(|cx| {
+        let mut state = slot.state.lock();
+        if let Some(result) = state.result.take() {
+            return std::task::Poll::Ready(result);
+        }
+        if !wait.is_armed() {
+            state.ticket = Some(wait.arm());
+        }
+        drop(state);
+        // Ended between the two looks: the claim shows here, and the result is in the slot.
+        wait.poll(cx).map(|_| slot.state.lock().result.take().expect("the job has ended"))
+    })
+    .await;
+    result.unwrap_or_else(|payload| resume_unwind(payload))
 }

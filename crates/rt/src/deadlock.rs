@@ -59,6 +59,6 @@ fn report(sched: &Sched) -> ! {
     if goroutines.len() > SHOWN {
         let _ = writeln!(text, "\n... and {} more", goroutines.len() - SHOWN);
     }
-    eprint!("{text}");
+    crate::say::text(format_args!("{text}"));
     std::process::exit(2)
 }

@@ -1,10 +1,10 @@
 //! The environment: `MILLPOND_PROCS`, `MILLPOND_STACK`, `MILLPOND_DEBUG`.
 //!
-//! | variable | value | default |
-//! |---|---|---|
-//! | `MILLPOND_PROCS` | how many Ps, 1 to 512 | the processors that affinity and cgroup allow |
-//! | `MILLPOND_STACK` | stack of a goroutine: bytes, or with `K`/`KiB`/`M`/`MiB` | 64 KiB, 256 KiB in debug builds |
-//! | `MILLPOND_DEBUG` | a list of words: `stuck` (report goroutines that block their thread), `guard` (say at start how stacks are guarded) | none |
+//! - `MILLPOND_PROCS`: how many Ps, 1 to 512. Default: the processors that affinity and cgroup allow.
+//! - `MILLPOND_STACK`: stack of a goroutine, in bytes or with `K`, `KiB`, `M`, `MiB`. Default: 64 KiB,
+//!   256 KiB in debug builds.
+//! - `MILLPOND_DEBUG`: a list of words. `stuck` reports goroutines that block their thread; `guard`
+//!   says at start how stacks are guarded; `all` is both.
 //!
 //! A value that cannot be understood is an error that names it, never silently the default.
 

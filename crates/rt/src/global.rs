@@ -1,6 +1,8 @@
 //! The global run queue: fresh work from plain threads, and what overflows from the rings.
 //!
-//! A lock and a length beside it, so that looking at an empty queue costs one load.
+//! A lock and a length beside it, so that looking at an empty queue costs one load. It is the slow
+//! road: an M takes a batch from it into its ring when it has nothing else, and one item on every
+//! 61st turn, so that what waits here is not starved by rings that never empty.
 
 use crate::p::P;
 use crate::work::Work;
@@ -49,9 +51,8 @@ impl Global {
         let first = queue.pop_front();
         for _ in 0..BATCH.min(queue.len() / 2) {
             let Some(work) = queue.pop_front() else { break };
-            if let Err(word) = p.ring.push(work.into_word()) {
-                // SAFETY: the ring gave back the word of a line above.
-                queue.extend(unsafe { Work::from_word(word) });
+            if let Err(back) = p.ring.push(work) {
+                queue.push_front(back);
                 break;
             }
         }

@@ -31,13 +31,14 @@ mod g;
 #[cfg(not(loom))]
 mod g;
 #[cfg(loom)]
+#[allow(dead_code, reason = "in a model, the protocol's user is the model")]
 #[path = "g/join.rs"]
 mod join;
 
 pub mod io;
-#[cfg_attr(loom, allow(dead_code))]
+#[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod queue;
-#[cfg_attr(loom, allow(dead_code))]
+#[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod timers;
 pub mod wait;
 
@@ -55,8 +56,6 @@ mod dump;
 #[cfg(not(loom))]
 mod env;
 #[cfg(not(loom))]
-mod fatal;
-#[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]
 mod handle;
@@ -70,6 +69,8 @@ mod p;
 mod panics;
 #[cfg(not(loom))]
 mod runtime;
+#[cfg(not(loom))]
+mod say;
 #[cfg(not(loom))]
 mod sched;
 #[cfg(not(loom))]

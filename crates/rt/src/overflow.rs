@@ -28,7 +28,7 @@ pub(crate) fn install() -> io::Result<()> {
 pub(crate) fn enter_thread() -> Option<AltStack> {
     AltStack::new()
         .inspect_err(|error| {
-            eprintln!("millpond: no signal stack, overflows go unexplained: {error}")
+            crate::say::line(format_args!("no signal stack, overflows go unexplained: {error}"))
         })
         .ok()
 }

@@ -13,16 +13,15 @@
 //! `next` is Go's `runnext`: the work made last runs first, since it is warm and somebody probably
 //! waits for it. Thieves may take it too, but last.
 
-use crate::queue::ring::Ring;
-use crate::work::Work;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::work::{Work, WorkRing, WorkSlot};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The P of one M.
 #[derive(Debug)]
 pub(crate) struct P {
-    pub(crate) ring: Ring,
-    /// A word of work, or 0. Atomic: swapped by owner and thieves.
-    next: AtomicUsize,
+    pub(crate) ring: WorkRing,
+    /// The work made last. Atomic: swapped by owner and thieves.
+    next: WorkSlot,
     /// Whether this M may take fresh work. Set by its thread; cleared by its thread or by sysmon,
     /// whoever swaps first.
     licence: AtomicBool,
@@ -30,7 +29,7 @@ pub(crate) struct P {
 
 impl P {
     pub(crate) fn new() -> Self {
-        Self { ring: Ring::new(), next: AtomicUsize::new(0), licence: AtomicBool::new(false) }
+        Self { ring: WorkRing::new(), next: WorkSlot::default(), licence: AtomicBool::new(false) }
     }
 
     #[inline]
@@ -52,30 +51,24 @@ impl P {
     /// Owner: makes `work` the next; what was next is returned, to be queued.
     #[inline]
     pub(crate) fn swap_next(&self, work: Work) -> Option<Work> {
-        // SAFETY: what was in the slot was put there by `into_word`, and the swap made it ours.
-        unsafe { Work::from_word(self.next.swap(work.into_word(), Ordering::AcqRel)) }
+        self.next.swap(work)
     }
 
     /// Owner or thief: takes the next.
     #[inline]
     pub(crate) fn take_next(&self) -> Option<Work> {
-        if self.next.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        // SAFETY: as in `swap_next`.
-        unsafe { Work::from_word(self.next.swap(0, Ordering::AcqRel)) }
+        self.next.take()
     }
 
-    /// The word in `next`, to compare with later; 0 if empty. Not to be used as work.
+    /// What is in `next`, as a number to compare with later; 0 if nothing.
     pub(crate) fn peek_next(&self) -> usize {
-        self.next.load(Ordering::Relaxed)
+        self.next.mark()
     }
 
     /// Owner: takes the oldest of the ring.
     #[inline]
     pub(crate) fn pop(&self) -> Option<Work> {
-        // SAFETY: the ring holds words of `into_word`, each given out once.
-        self.ring.pop().and_then(|word| unsafe { Work::from_word(word) })
+        self.ring.pop()
     }
 
     /// Whether there is any work in it. A hint from other threads.

@@ -31,7 +31,7 @@ pub(crate) fn install_hook() {
                 });
                 m.on_thread_stack(|| {
                     if let Some(whose) = whose {
-                        eprintln!("\n{whose}");
+                        crate::say::text(format_args!("\n{whose}\n"));
                     }
                     previous(info);
                 });

@@ -138,7 +138,7 @@ impl Builder {
         crate::overflow::install()?;
         crate::panics::install_hook();
         if env::debug("guard") {
-            eprintln!("millpond: {}", pool.describe());
+            crate::say::line(format_args!("{}", pool.describe()));
         }
         Sched::start(procs, class)
     }

@@ -1,4 +1,9 @@
 //! Starting goroutines: `go`, `go_local`, and the builder for names, stacks and placement.
+//!
+//! One way in ([`start`]), whoever calls: the M of the calling goroutine places what it makes
+//! (`m::place` says where); a plain thread hands it to the runtime of the process. The caller's
+//! place in the source is noted, because dumps and reports name a goroutine by where it was
+//! started.
 
 use crate::g::{Spec, cell};
 use crate::handle::{JoinHandle, LocalJoinHandle};

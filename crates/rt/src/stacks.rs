@@ -17,7 +17,7 @@ pub(crate) fn new_cache() -> Cache {
     match pool() {
         Ok(pool) => Cache::new(pool),
         // `Builder` asked before it started a thread.
-        Err(_) => crate::fatal::die("the stack pool is gone"),
+        Err(_) => crate::say::die("the stack pool is gone"),
     }
 }
 
@@ -34,8 +34,8 @@ pub(crate) fn report_failure(error: &io::Error) {
             .compare_exchange(next_ns, now_ns + 1_000_000_000, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok();
     if due {
-        eprintln!(
-            "millpond: a goroutine got no stack and was not started ({failed} so far): {error}"
-        );
+        crate::say::line(format_args!(
+            "a goroutine got no stack and was not started ({failed} so far): {error}"
+        ));
     }
 }

@@ -215,7 +215,7 @@ impl Sysmon {
             }
             Err(error) if !self.complained => {
                 self.complained = true;
-                eprintln!("millpond: no thread to take over from M{}: {error}", m.index);
+                crate::say::line(format_args!("no thread to take over from M{}: {error}", m.index));
             }
             Err(_) => {}
         }
@@ -261,11 +261,11 @@ fn report_stuck(m: &M, running_ns: u64, asleep: bool) {
     let (id, at) = (g.id, g.spec.location);
     drop(registry);
     if crate::env::debug("stuck") {
-        eprintln!(
-            "millpond: goroutine {id}{name}, started at {at}, {what} for {} ms; {others} other \
+        crate::say::line(format_args!(
+            "goroutine {id}{name}, started at {at}, {what} for {} ms; {others} other \
              goroutines live on M{} and wait. Use millpond::blocking, or yield_now.",
             running_ns / 1_000_000,
             m.index
-        );
+        ));
     }
 }

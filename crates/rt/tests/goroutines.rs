@@ -73,7 +73,7 @@ fn local_goroutines_share_what_is_not_send() {
 #[test]
 #[should_panic(expected = "go_local: called outside a goroutine")]
 fn go_local_needs_a_goroutine() {
-    let _ = go_local(|| ());
+    drop(go_local(|| ()));
 }
 
 #[test]

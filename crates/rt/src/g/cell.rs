@@ -88,7 +88,7 @@ unsafe fn run<F: FnOnce() -> T, T>(g: NonNull<G>) {
     let stage = unsafe { stage::<F, T>(g) };
     // SAFETY: Entry and Running are the goroutine's own. The borrow ends before user code runs.
     let Stage::Entry(f) = (unsafe { stage.get().replace(Stage::Running) }) else {
-        crate::fatal::die("goroutine: started twice");
+        crate::say::die("goroutine: started twice");
     };
     let output = match catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Ok(value),
@@ -112,7 +112,7 @@ unsafe fn take_output<F, T>(g: NonNull<G>, to: *mut ()) {
         Stage::Output(output) => unsafe {
             to.cast::<MaybeUninit<Result<T, JoinError>>>().write(MaybeUninit::new(output));
         },
-        _ => crate::fatal::die("goroutine: its result was taken twice"),
+        _ => crate::say::die("goroutine: its result was taken twice"),
     }
 }
 

@@ -26,11 +26,11 @@ pub(crate) mod exec;
 pub(crate) mod join;
 
 use crate::m::{CurrentM, M};
-use crate::queue::inbox::Linked;
+use crate::queue::inbox::{Inbox, Linked};
 use crate::wait::{WaitReason, WaitWord};
 use exec::Exec;
 use join::JoinWord;
-use millpond_stack::SizeClass;
+use millpond_stack::{SizeClass, Stack};
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -218,7 +218,7 @@ impl Clone for GRef {
     fn clone(&self) -> Self {
         let before = self.refs.fetch_add(1, Ordering::Relaxed);
         if before > u32::MAX / 2 {
-            crate::fatal::die("goroutine: more than 2^31 references; a leak of tickets?");
+            crate::say::die("goroutine: more than 2^31 references; a leak of tickets?");
         }
         Self(self.0)
     }
@@ -268,6 +268,15 @@ impl GRef {
         unsafe { (self.vtable.free)(self.0) }
     }
 
+    /// Gives a goroutine that has not started the stack on which it will run, on this M.
+    pub(crate) fn attach(&self, on: &CurrentM, stack: Stack) {
+        let raw = self.0;
+        let run = self.vtable.run;
+        // SAFETY: the registry of the M keeps a reference from before the first run until after the
+        // last instruction on the stack.
+        self.exec(on).attach(stack, move || unsafe { run(raw) });
+    }
+
     /// The running goroutine of this thread.
     #[inline]
     pub(crate) fn current() -> Option<Self> {
@@ -284,6 +293,36 @@ impl GRef {
     pub(crate) fn park(&self, seq: u64, reason: WaitReason, deadline: Option<Instant>) {
         let m = CurrentM::get().expect("park: the goroutine left its thread");
         m.park(self, seq, reason, deadline);
+    }
+}
+
+/// The inbox of an M, for goroutines only.
+pub(crate) struct GInbox(Inbox<G>);
+
+impl GInbox {
+    pub(crate) fn new() -> Self {
+        Self(Inbox::new())
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Anyone. The goroutine is made runnable by one party at a time: the winner of its wait, or
+    /// whoever places it before its first run.
+    #[inline]
+    pub(crate) fn push(&self, g: GRef) {
+        // SAFETY: the inbox takes over the count, so the node stays valid; and one party at a time
+        // means that it is in no inbox.
+        unsafe { self.0.push(g.into_raw()) };
+    }
+
+    /// Owner.
+    #[inline]
+    pub(crate) fn take(&self, mut each: impl FnMut(GRef)) {
+        // SAFETY: the inbox owns one count of each.
+        self.0.take(|g| each(unsafe { GRef::from_raw(g) }));
     }
 }
 

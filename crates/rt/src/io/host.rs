@@ -1,4 +1,7 @@
 //! What descriptors ask of the scheduler: whose poller, and the cooperative budget.
+//!
+//! The one file of `io` that knows of Ms and runtimes; everything else in it works on pollers and
+//! wait words, which is why it can be tested without a scheduler.
 
 use super::poller::Poller;
 use crate::m::CurrentM;

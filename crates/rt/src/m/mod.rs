@@ -33,11 +33,10 @@ pub(crate) use place::Placement;
 pub(crate) use run::thread_main;
 pub(crate) use search::RIPE_NS;
 
-use crate::g::{G, GRef};
+use crate::g::{G, GInbox, GRef};
 use crate::io::Poller;
 use crate::p::P;
 use crate::queue::idle::SleepWord;
-use crate::queue::inbox::Inbox;
 use crate::sched::Sched;
 use crate::timers::Timers;
 use millpond_prim::sync::Lock;
@@ -64,7 +63,7 @@ pub(crate) struct M {
     pub(crate) p: P,
     pub(crate) poller: Arc<Poller>,
     pub(crate) timers: Timers,
-    inbox: Inbox<G>,
+    inbox: GInbox,
     pub(crate) bell: SleepWord,
     /// Goroutines that were started here and have not ended. Written by this thread, read by all.
     pub(crate) live: AtomicUsize,
@@ -102,7 +101,7 @@ impl M {
             p: P::new(),
             poller: Poller::new()?,
             timers: Timers::new(),
-            inbox: Inbox::new(),
+            inbox: GInbox::new(),
             bell: SleepWord::new(),
             live: AtomicUsize::new(0),
             arriving: AtomicUsize::new(0),
@@ -126,9 +125,7 @@ impl M {
 
     /// Anyone: a goroutine of this M has become runnable.
     pub(crate) fn post(&self, g: GRef) {
-        // SAFETY: the caller gives its count to the inbox, and a goroutine is made runnable by one
-        // party at a time: the winner of its wait, or whoever places it before its first run.
-        unsafe { self.inbox.push(g.into_raw()) };
+        self.inbox.push(g);
         if self.bell.ring() {
             self.poller.notify();
         }

@@ -1,11 +1,11 @@
 //! Where a new goroutine, or a task that has become due, is put.
 //!
-//! | made by | put | why |
-//! |---|---|---|
-//! | a goroutine | the P's `next`; what was there moves to the ring | its maker probably waits for it |
-//! | a goroutine that accepts connections | the M with the fewest live goroutines | a connection stays where it starts |
-//! | a plain thread | the global queue | it has no P |
-//! | `go_local`, `.local()` | the M's own queue | asked for |
+//! - Made by a goroutine: the P's `next`, and what was there moves to the ring. Its maker probably
+//!   waits for it.
+//! - Made by a goroutine that accepts connections: the M with the fewest live goroutines. A
+//!   connection stays where it starts.
+//! - Made by a plain thread: the global queue. It has no P.
+//! - Asked for (`go_local`, `.local()`, `.spread()`): there.
 //!
 //! Work in a ring may be stolen until it starts. Placed work goes through an inbox and may not.
 
@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 /// Where the maker wants a goroutine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Placement {
-    /// As the table says.
+    /// As the module documentation says.
     #[default]
     Auto,
     /// On the M with the fewest live goroutines.
@@ -69,18 +69,10 @@ impl CurrentM {
         }
     }
 
-    fn push_ring(&self, work: Work) {
-        let mut word = work.into_word();
-        while let Err(back) = self.p.ring.push(word) {
-            word = back;
-            // SAFETY: the ring's words came from `into_word`, and these were taken out of it.
-            let batch = self
-                .p
-                .ring
-                .take_half()
-                .into_iter()
-                .filter_map(|word| unsafe { Work::from_word(word) });
-            self.sched().global.extend(batch);
+    fn push_ring(&self, mut work: Work) {
+        while let Err(back) = self.p.ring.push(work) {
+            work = back;
+            self.sched().global.extend(self.p.ring.take_half());
         }
     }
 

@@ -79,8 +79,6 @@ impl CurrentM {
 
     pub(super) fn take_inbox(&self) {
         self.inbox.take(|g| {
-            // SAFETY: the inbox owns one count of each.
-            let g = unsafe { GRef::from_raw(g) };
             if g.m().is_null() {
                 self.arriving.fetch_sub(1, Ordering::Relaxed);
             }
@@ -101,8 +99,8 @@ impl CurrentM {
             Ok(events) => events,
             Err(error) => {
                 // epoll_wait fails for a bad descriptor or pointer only.
-                eprintln!("millpond: epoll_wait on M{} failed: {error}", self.index);
-                crate::fatal::die("the poller is gone")
+                crate::say::line(format_args!("epoll_wait on M{} failed: {error}", self.index));
+                crate::say::die("the poller is gone")
             }
         }
     }
@@ -113,10 +111,9 @@ impl CurrentM {
             return Some(work);
         }
         let licensed = self.p.has_licence();
-        if licensed && tick.is_multiple_of(FAIR_TICKS) {
-            if let Some(work) = self.sched().global.pop() {
-                return Some(work);
-            }
+        let fair = licensed && tick.is_multiple_of(FAIR_TICKS);
+        if let Some(work) = fair.then(|| self.sched().global.pop()).flatten() {
+            return Some(work);
         }
         if let Some(work) = self.pick_newest(licensed) {
             return Some(work);
@@ -205,7 +202,7 @@ impl CurrentM {
                     local.ready.borrow_mut().push_back(g);
                     return;
                 }
-                Request::None => crate::fatal::die("a goroutine suspended without saying why"),
+                Request::None => crate::say::die("a goroutine suspended without saying why"),
             }
         }
     }
@@ -234,10 +231,7 @@ impl CurrentM {
         if !g.spec.system {
             self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
-        let raw = g.as_nonnull();
-        let run = g.vtable().run;
-        // SAFETY: the registry's reference keeps the cell until `finish`, which comes after.
-        g.exec(self).attach(stack, move || unsafe { run(raw) });
+        g.attach(self, stack);
         true
     }
 
@@ -253,7 +247,7 @@ impl CurrentM {
         // User code may run in here (a result that nobody wants is dropped) and must not unwind
         // into the scheduler.
         if catch_unwind(AssertUnwindSafe(|| cell::end(&g))).is_err() {
-            crate::fatal::die("the end of a goroutine unwound");
+            crate::say::die("the end of a goroutine unwound");
         }
     }
 }

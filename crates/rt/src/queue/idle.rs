@@ -253,8 +253,7 @@ mod models {
                     self.work.fetch_sub(1, Ordering::AcqRel);
                     got += 1;
                 }
-                if searching {
-                    searching = false;
+                if std::mem::take(&mut searching) {
                     self.idle.end_search();
                 }
                 if got == wanted {
