@@ -123,6 +123,40 @@ impl WaitGroup {
         WaitFuture { group: self, key: None, wait: FutureWait::new() }
     }
 
+    /// Starts a goroutine that is counted until it has ended: returned, panicked (its panic is
+    /// reported as any goroutine's), or dropped before it started. Its result is dropped; to have
+    /// it, use [`millpond_rt::go`] with [`add`](Self::add) and [`done`](Self::done).
+    ///
+    /// ```
+    /// # millpond_rt::Builder::new().procs(1).run(|| {
+    /// use millpond_sync::{WaitGroup, chan};
+    ///
+    /// let (group, (tx, rx)) = (WaitGroup::new(), chan::unbounded());
+    /// for i in 0..3 {
+    ///     let tx = tx.clone();
+    ///     group.go(move || tx.send(i));
+    /// }
+    /// group.wait();
+    /// assert_eq!(rx.try_iter().sum::<i32>(), 3);
+    /// # }).unwrap();
+    /// ```
+    #[cfg(not(loom))]
+    #[track_caller]
+    pub fn go<F, T>(&self, f: F)
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.add(1);
+        let member = Member(self.clone());
+        drop(millpond_rt::go(move || {
+            // Moved in whole: it is dropped with the closure if that never runs, and after `f` and
+            // its result otherwise.
+            let _member = member;
+            drop(f());
+        }));
+    }
+
     fn wait_until(&self, until: Until) -> bool {
         let Some(mut waiters) = self.shared.lock_if_counting() else {
             coop::spend();
@@ -146,6 +180,17 @@ impl Shared {
         }
         let waiters = self.waiters.lock();
         (self.count.load(Ordering::Acquire) != 0).then_some(waiters)
+    }
+}
+
+/// One that is counted; dropping it counts it off.
+#[cfg(not(loom))]
+struct Member(WaitGroup);
+
+#[cfg(not(loom))]
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.done();
     }
 }
 

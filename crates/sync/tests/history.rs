@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{Futures, Rng, Runner, Threads, poll_once, seed};
+use common::{
+    BlockingTasks, Futures, GoroutineFutures, Goroutines, Rng, Runner, Tasks, Threads, poll_once,
+    runtime, seed,
+};
 use millpond_sync::chan::{self, Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 use millpond_sync::{Mutex, Once, WaitGroup};
 use std::collections::HashMap;
@@ -43,18 +46,21 @@ async fn produce<R: Runner>(
     sent
 }
 
-/// Receives until the end in some mixture of forms, giving up now and then; closes when it has got
-/// `close_at` values.
-async fn consume<R: Runner>(
-    runner: R,
-    rx: Receiver<Item>,
-    seed: u64,
+/// How consumers behave.
+#[derive(Clone, Copy)]
+struct Habits {
+    /// Close when this many values have come.
     close_at: usize,
-) -> Vec<Item> {
+    /// Drop receive futures that may have been handed a value.
+    decline: bool,
+}
+
+/// Receives until the end in some mixture of forms, giving up now and then.
+async fn consume<R: Runner>(runner: R, rx: Receiver<Item>, seed: u64, habits: Habits) -> Vec<Item> {
     let mut rng = Rng::new(seed);
     let mut got = Vec::new();
     loop {
-        if got.len() >= close_at {
+        if got.len() >= habits.close_at {
             rx.close();
         }
         match rng.below(5) {
@@ -64,7 +70,7 @@ async fn consume<R: Runner>(
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Closed) => return got,
             },
-            2 => got.extend(poll_once(rx.recv_async()).and_then(Result::ok)),
+            2 if habits.decline => got.extend(poll_once(rx.recv_async()).and_then(Result::ok)),
             _ => match runner.recv(&rx).await {
                 Ok(item) => got.push(item),
                 Err(_) => return got,
@@ -73,15 +79,13 @@ async fn consume<R: Runner>(
     }
 }
 
-/// `close_early`: a consumer closes in the middle.
-fn history<R: Runner>(runner: R, capacity: Option<usize>, close_early: bool) {
+fn history(producer: impl Runner, consumer: impl Runner, capacity: Option<usize>, habits: Habits) {
     let seed = seed();
     let (tx, rx) = capacity.map_or_else(chan::unbounded, chan::bounded);
-    let close_at = if close_early { 50 } else { usize::MAX };
     let consumers: Vec<_> =
-        (0..3).map(|i| runner.start(consume(runner, rx.clone(), seed ^ i, close_at))).collect();
+        (0..3).map(|i| consumer.start(consume(consumer, rx.clone(), seed ^ i, habits))).collect();
     let producers: Vec<_> =
-        (0..3).map(|i| runner.start(produce(runner, tx.clone(), i, 300, seed))).collect();
+        (0..3).map(|i| producer.start(produce(producer, tx.clone(), i, 300, seed))).collect();
     drop(tx);
     let mut sent: Vec<Item> = producers.into_iter().flat_map(|join| join()).collect();
     drop(rx);
@@ -90,7 +94,11 @@ fn history<R: Runner>(runner: R, capacity: Option<usize>, close_early: bool) {
         let mut last = HashMap::new();
         for (from, number) in &list {
             let before = last.insert(*from, *number);
-            assert!(before.is_none_or(|before| before < *number), "values of one sender overtook");
+            // A value that was declined comes to its receiver after what that one got meanwhile.
+            assert!(
+                habits.decline || before.is_none_or(|before| before < *number),
+                "values of one sender overtook"
+            );
         }
         got.extend(list);
     }
@@ -99,21 +107,56 @@ fn history<R: Runner>(runner: R, capacity: Option<usize>, close_early: bool) {
     assert_eq!(sent, got, "what was sent is what was received, once each");
 }
 
-fn histories<R: Runner>(runner: R) {
+fn histories(producer: impl Runner, consumer: impl Runner) {
     for capacity in [Some(0), Some(1), Some(3), Some(128), None] {
-        history(runner, capacity, false);
-        history(runner, capacity, true);
+        for close_at in [50, usize::MAX] {
+            history(producer, consumer, capacity, Habits { close_at, decline: false });
+            history(producer, consumer, capacity, Habits { close_at, decline: true });
+        }
+    }
+}
+
+/// In runtimes with one, two and eight Ps.
+fn on_all(body: impl FnOnce() + Clone + Send + 'static) {
+    for procs in [1, 2, 8] {
+        runtime(procs, body.clone());
     }
 }
 
 #[test]
 fn histories_of_threads_fit() {
-    histories(Threads);
+    histories(Threads, Threads);
 }
 
 #[test]
 fn histories_of_futures_fit() {
-    histories(Futures);
+    histories(Futures, Futures);
+}
+
+#[test]
+fn histories_of_goroutines_fit() {
+    on_all(|| histories(Goroutines, Goroutines));
+}
+
+#[test]
+fn histories_of_goroutines_that_drive_futures_fit() {
+    on_all(|| histories(GoroutineFutures, GoroutineFutures));
+}
+
+#[test]
+fn histories_of_tasks_fit() {
+    on_all(|| histories(Tasks, Tasks));
+}
+
+#[test]
+fn histories_of_different_callers_fit() {
+    on_all(|| {
+        histories(Goroutines, Tasks);
+        histories(Tasks, Threads);
+        histories(Threads, Goroutines);
+        histories(Futures, BlockingTasks);
+        histories(BlockingTasks, GoroutineFutures);
+    });
 }
 
 /// Members count under a mutex and finish in a group; one of them opens the books first.
@@ -163,4 +206,26 @@ fn threads_share_locks_and_groups() {
 #[test]
 fn futures_share_locks_and_groups() {
     books(Futures);
+}
+
+#[test]
+fn goroutines_share_locks_and_groups() {
+    on_all(|| books(Goroutines));
+    on_all(|| books(GoroutineFutures));
+}
+
+#[test]
+fn tasks_share_locks_and_groups() {
+    on_all(|| books(Tasks));
+    on_all(|| books(BlockingTasks));
+}
+
+#[test]
+fn a_group_counts_members_that_panic() {
+    on_all(|| {
+        let group = WaitGroup::new();
+        group.go(|| std::panic::resume_unwind(Box::new("on purpose")));
+        group.go(|| 1);
+        group.wait();
+    });
 }

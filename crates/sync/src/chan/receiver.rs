@@ -86,8 +86,9 @@ impl<T> Receiver<T> {
     /// As [`recv`](Self::recv), as a future for tasks.
     ///
     /// Dropping the future never loses a value: one that was already handed to it goes to the next
-    /// receiver, or back to the front of the channel. (A future that is *leaked* while it waits
-    /// keeps its place in the line, and takes the value that comes to it along.)
+    /// receiver, or back to the front of the channel; another receiver may have got later ones
+    /// meanwhile. (A future that is *leaked* while it waits keeps its place in the line, and takes
+    /// the value that comes to it along.)
     ///
     /// # Errors
     /// [`RecvError`] if the channel is closed and empty, or closes while this waits.

@@ -1,5 +1,5 @@
-//! Who runs a test's bodies: plain threads or futures on plain threads; and the small tools that
-//! the tests share.
+//! Who runs a test's bodies: plain threads, goroutines or tasks, in blocking or in async forms; and
+//! the small tools that the tests share.
 
 #![allow(dead_code)]
 
@@ -50,8 +50,11 @@ impl Runner for Threads {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let thread = std::thread::spawn(|| drive(body));
-        Box::new(|| thread.join().expect("a body panicked"))
+        // Joined through a channel: `JoinHandle::join` of a thread would block the M of a goroutine
+        // that calls it, and all goroutines that are at home there.
+        let (tx, rx) = millpond_sync::chan::bounded(1);
+        std::thread::spawn(move || tx.send(drive(body)));
+        Box::new(move || rx.recv().expect("a body panicked"))
     }
 }
 
@@ -63,6 +66,69 @@ impl Runner for Futures {
     {
         Threads.start(body)
     }
+}
+
+/// Goroutines with the blocking forms. Inside [`runtime`], as all below.
+#[derive(Clone, Copy)]
+pub struct Goroutines;
+
+/// Goroutines, each driving a future.
+#[derive(Clone, Copy)]
+pub struct GoroutineFutures;
+
+/// Tasks.
+#[derive(Clone, Copy)]
+pub struct Tasks;
+
+/// Tasks that call the blocking forms: each parks the goroutine that polls it.
+#[derive(Clone, Copy)]
+pub struct BlockingTasks;
+
+impl Runner for Goroutines {
+    const ASYNC: bool = false;
+    fn start<F>(self, body: F) -> Box<dyn FnOnce() -> F::Output + Send>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let handle = millpond_rt::go(|| millpond_rt::block_on(body));
+        Box::new(|| handle.join().expect("a body ended badly"))
+    }
+}
+
+impl Runner for GoroutineFutures {
+    const ASYNC: bool = true;
+    fn start<F>(self, body: F) -> Box<dyn FnOnce() -> F::Output + Send>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        Goroutines.start(body)
+    }
+}
+
+impl Runner for Tasks {
+    const ASYNC: bool = true;
+    fn start<F>(self, body: F) -> Box<dyn FnOnce() -> F::Output + Send>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let handle = millpond_rt::spawn(body);
+        Box::new(|| handle.join().expect("a body ended badly"))
+    }
+}
+
+impl Runner for BlockingTasks {
+    const ASYNC: bool = false;
+    fn start<F>(self, body: F) -> Box<dyn FnOnce() -> F::Output + Send>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        Tasks.start(body)
+    }
+}
+
+/// Runs `body` as the first goroutine of a runtime with this many Ps.
+pub fn runtime<T: Send + 'static>(procs: usize, body: impl FnOnce() -> T + Send + 'static) -> T {
+    millpond_rt::Builder::new().procs(procs).private().run(body).expect("the runtime starts")
 }
 
 struct Unpark(Thread);
