@@ -103,6 +103,8 @@ struct Memory {
     since_ns: u64,
     yield_requested: bool,
     reported: bool,
+    /// Looks in a row, within one run of a goroutine, that found the thread asleep.
+    asleep_looks: u32,
     thread: Option<(i32, ThreadState)>,
     /// Its ring, and when it was seen like this.
     ring: Option<(Sighting, u64)>,
@@ -161,6 +163,7 @@ impl Sysmon {
             memory.since_ns = now_ns;
             memory.yield_requested = false;
             memory.reported = false;
+            memory.asleep_looks = 0;
         }
         if m.p.has_licence() {
             memory.watch_ring(sched, m, now_ns);
@@ -223,8 +226,15 @@ impl Sysmon {
 }
 
 impl Memory {
-    /// Whether the kernel says that the M's thread sleeps. Unknown is "no".
+    /// Whether the kernel has said twice in a row that the M's thread sleeps. Once is not enough: a
+    /// thread that faults pages in sleeps for moments on the kernel's own locks.
     fn is_asleep(&mut self, m: &M) -> bool {
+        self.asleep_looks = if self.seems_asleep(m) { self.asleep_looks + 1 } else { 0 };
+        self.asleep_looks >= 2
+    }
+
+    /// What the kernel says now. Unknown is "no".
+    fn seems_asleep(&mut self, m: &M) -> bool {
         let tid = m.tid.load(Ordering::Relaxed);
         if self.thread.as_ref().is_none_or(|(of, _)| *of != tid) {
             self.thread = ThreadState::open(tid).ok().map(|state| (tid, state));
