@@ -70,7 +70,66 @@ pub const PROJECT: Exceptions = Exceptions {
     long_files: &[],
     long_functions: &[],
     output: &[],
-    unsafe_files: &[],
+    unsafe_files: &[
+        UnsafeFile {
+            path: "crates/net/src/hyper.rs",
+            reason: "lends hyper's uninitialised buffer to the kernel",
+        },
+        UnsafeFile {
+            path: "crates/rt/src/g/cell.rs",
+            reason: "lays header, closure and result of a goroutine out in one allocation",
+        },
+        UnsafeFile { path: "crates/rt/src/g/exec.rs", reason: "enters and leaves coroutines" },
+        UnsafeFile {
+            path: "crates/rt/src/g/join.rs",
+            reason: "hands one slot over by the state word beside it",
+        },
+        UnsafeFile {
+            path: "crates/rt/src/g/mod.rs",
+            reason: "shares a goroutine between its thread and its handles",
+        },
+        UnsafeFile {
+            path: "crates/rt/src/handle.rs",
+            reason: "takes the result out of the goroutine's cell",
+        },
+        UnsafeFile {
+            path: "crates/rt/src/m/mod.rs",
+            reason: "shares the record of a thread, with a part that is that thread's own",
+        },
+        UnsafeFile {
+            path: "crates/rt/src/queue/inbox.rs",
+            reason: "a lock-free list through the nodes themselves",
+        },
+        UnsafeFile {
+            path: "crates/rt/src/work.rs",
+            reason: "packs a goroutine or a task into one word",
+        },
+        UnsafeFile {
+            path: "crates/stack/src/cache.rs",
+            reason: "gives back slots that it has taken apart",
+        },
+        UnsafeFile {
+            path: "crates/stack/src/pool.rs",
+            reason: "makes stacks of slots of a reservation",
+        },
+        UnsafeFile {
+            path: "crates/stack/src/slot.rs",
+            reason: "promises the context switch that a stack is one",
+        },
+        UnsafeFile {
+            path: "crates/sync/src/mutex/mod.rs",
+            reason: "gives the value to the holder of the lock",
+        },
+        UnsafeFile {
+            path: "crates/sys/src/altstack.rs",
+            reason: "installs alternate signal stacks",
+        },
+        UnsafeFile { path: "crates/sys/src/epoll.rs", reason: "reads what the kernel wrote" },
+        UnsafeFile { path: "crates/sys/src/fault.rs", reason: "installs signal handlers" },
+        UnsafeFile { path: "crates/sys/src/guard.rs", reason: "sets and clears guard pages" },
+        UnsafeFile { path: "crates/sys/src/mem.rs", reason: "maps memory and gives it back" },
+        UnsafeFile { path: "crates/sys/src/uffd.rs", reason: "talks to userfaultfd by ioctl" },
+    ],
 };
 
 /// Compares what was found with what is listed. Gives back which of the findings no entry covers, and reports the

@@ -20,26 +20,10 @@ const DATA: &[&str] = &["/compile_fail/"];
 
 /// Checks that every source of the tree is reached.
 pub fn check(tree: &Tree, out: &mut Vec<Violation>) {
-    let by_path: HashMap<&str, &Source> =
-        tree.sources.iter().map(|source| (source.path.as_str(), source)).collect();
-    let roots: HashSet<&str> =
-        tree.crates.iter().flat_map(|krate| &krate.roots).map(String::as_str).collect();
-    let mut reached: HashSet<&str> = HashSet::new();
-    let mut open: Vec<&str> = roots.iter().copied().collect();
-    while let Some(path) = open.pop() {
-        let Some((&path, source)) = by_path.get_key_value(path) else { continue };
-        if !reached.insert(path) {
-            continue;
-        }
-        for target in children(source, roots.contains(path)) {
-            if let Some((&file, _)) = by_path.get_key_value(target.as_str()) {
-                open.push(file);
-            }
-        }
-    }
+    let reached = reached(tree);
     for source in &tree.sources {
         let is_data = DATA.iter().any(|folder| source.path.contains(folder));
-        if !reached.contains(source.path.as_str()) && !is_data {
+        if !reached.contains_key(source.path.as_str()) && !is_data {
             let what =
                 "no target and no `mod` leads to this file: name it in its parent or remove it";
             out.push(Violation::new(&source.path, 1, "dead-file", what));
@@ -47,8 +31,39 @@ pub fn check(tree: &Tree, out: &mut Vec<Violation>) {
     }
 }
 
+/// Every file that a target reaches; the value says whether only tests do.
+pub fn reached(tree: &Tree) -> HashMap<&str, bool> {
+    let by_path: HashMap<&str, &Source> =
+        tree.sources.iter().map(|source| (source.path.as_str(), source)).collect();
+    let roots: HashSet<&str> =
+        tree.crates.iter().flat_map(|krate| &krate.roots).map(String::as_str).collect();
+    let mut reached: HashMap<&str, bool> = HashMap::new();
+    let mut open: Vec<(&str, bool)> = roots.iter().map(|&root| (root, false)).collect();
+    while let Some((path, is_test)) = open.pop() {
+        let Some((&path, source)) = by_path.get_key_value(path) else { continue };
+        // Seen before, and nothing new: a file that tests reach may be reached by the program too.
+        if reached.get(path).is_some_and(|&known| !known || is_test) {
+            continue;
+        }
+        reached.insert(path, is_test);
+        for child in children(source, roots.contains(path)) {
+            if let Some((&file, _)) = by_path.get_key_value(child.path.as_str()) {
+                open.push((file, is_test || child.is_test));
+            }
+        }
+    }
+    reached
+}
+
+/// A file that a `mod` may mean.
+struct Child {
+    path: String,
+    /// The `mod` stands under `cfg(test)`.
+    is_test: bool,
+}
+
 /// Every file that a `mod` of this one may mean.
-fn children(source: &Source, is_root: bool) -> Vec<String> {
+fn children(source: &Source, is_root: bool) -> Vec<Child> {
     let (folder, name) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
     let stem = name.trim_end_matches(".rs");
     let own_folder =
@@ -71,17 +86,16 @@ fn children(source: &Source, is_root: bool) -> Vec<String> {
         } else if rest.starts_with(';') {
             let mut place = own_folder.clone();
             inside.iter().for_each(|(name, _)| place = format!("{place}/{name}"));
-            match path_attribute(source, offset) {
+            let paths = match path_attribute(source, offset) {
                 // Relative to the folder of the file, or of the inline module.
                 Some(path) => {
                     let base = if inside.is_empty() { folder } else { &place };
-                    found.push(normal(&format!("{base}/{path}")));
+                    vec![normal(&format!("{base}/{path}"))]
                 }
-                None => {
-                    found.push(format!("{place}/{name}.rs"));
-                    found.push(format!("{place}/{name}/mod.rs"));
-                }
-            }
+                None => vec![format!("{place}/{name}.rs"), format!("{place}/{name}/mod.rs")],
+            };
+            let is_test = source.is_test_line(source.line_of(offset));
+            found.extend(paths.into_iter().map(|path| Child { path, is_test }));
         }
     }
     found
@@ -152,6 +166,20 @@ mod tests {
             ("crates/a/src/d.rs", ""),
         ];
         assert_eq!(dead(&files), ["crates/a/src/d.rs"]);
+    }
+
+    #[test]
+    fn a_file_is_a_test_when_only_tests_lead_to_it() {
+        let root = "mod a;\n#[cfg(all(test, loom))]\nmod b;\n#[cfg(test)]\n#[path = \"a.rs\"]\nmod again;\n";
+        let mut tree = fixture::file("crates/a/src/lib.rs", root);
+        tree.crates[0].roots = vec!["crates/a/src/lib.rs".to_owned()];
+        for (path, text) in [("a.rs", ""), ("b.rs", "mod c;"), ("b/c.rs", "")] {
+            tree.sources.push(Source::new(format!("crates/a/src/{path}"), text));
+        }
+        let mut tests: Vec<&str> =
+            reached(&tree).into_iter().filter_map(|(path, test)| test.then_some(path)).collect();
+        tests.sort_unstable();
+        assert_eq!(tests, ["crates/a/src/b.rs", "crates/a/src/b/c.rs"]);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Unsafe code lives in few files, and each of them is listed with what it does that safe code cannot.
 //!
-//! - a file under `src` whose code has the word `unsafe` must be in the list; a listed file that has none any more must
-//!   leave it;
-//! - a crate without a listed file says `#![forbid(unsafe_code)]` at its root, so that the compiler keeps what the list
-//!   promises, through macros too.
+//! - a file under `src` with unsafe code outside of its tests must be in the list; a listed file that has none any more
+//!   must leave it;
+//! - a crate without any says `#![forbid(unsafe_code)]` at its root, so that the compiler keeps what the list promises,
+//!   through macros too.
 //!
 //! Tests, examples and benchmarks are free: nobody builds on them, and clippy asks for a `// SAFETY:` there as well.
 
 use super::Violation;
 use super::exceptions::{Exceptions, LISTS};
+use super::modules;
 use super::source::{Source, words};
 use super::tree::{Crate, Tree};
 
@@ -17,33 +18,48 @@ const RULE: &str = "unsafe";
 /// Checks the files and the roots of every crate.
 pub fn check(tree: &Tree, exceptions: &Exceptions, out: &mut Vec<Violation>) {
     let listed = |path: &str| exceptions.unsafe_files.iter().any(|entry| entry.path == path);
-    let mut with_unsafe = Vec::new();
+    let reached = modules::reached(tree);
+    let mut in_code = Vec::new();
+    let mut anywhere = Vec::new();
     for source in &tree.sources {
-        let in_src = tree.crate_of(&source.path).is_some_and(|c| c.holds_in_src(&source.path));
-        let Some(offset) = first_unsafe(source).filter(|_| in_src) else { continue };
-        with_unsafe.push(source.path.as_str());
-        if !listed(&source.path) {
+        let path = source.path.as_str();
+        if !tree.crate_of(path).is_some_and(|krate| krate.holds_in_src(path)) {
+            continue;
+        }
+        let lines = unsafe_lines(source);
+        if !lines.is_empty() {
+            anywhere.push(path);
+        }
+        let is_test_file = reached.get(path) == Some(&true);
+        let Some(line) = lines.into_iter().find(|&line| !source.is_test_line(line)) else {
+            continue;
+        };
+        if is_test_file {
+            continue;
+        }
+        in_code.push(path);
+        if !listed(path) {
             let what =
                 format!("unsafe code outside the listed files: move it, or list it in {LISTS}");
-            out.push(Violation::new(&source.path, source.line_of(offset), RULE, what));
+            out.push(Violation::new(path, line, RULE, what));
         }
     }
     for entry in exceptions.unsafe_files {
-        if !with_unsafe.contains(&entry.path) {
+        if !in_code.contains(&entry.path) {
             let what = format!("{} has no unsafe code: remove the entry", entry.path);
             out.push(Violation::new(LISTS, 1, RULE, what));
         }
     }
     for krate in &tree.crates {
-        if !with_unsafe.iter().any(|path| krate.holds(path)) {
+        if !anywhere.iter().any(|path| krate.holds(path)) {
             check_root(tree, krate, out);
         }
     }
 }
 
-/// Where the file has its first unsafe block, function, trait, implementation or attribute. The bare word, as a macro
-/// that parses Rust has it, is none.
-fn first_unsafe(source: &Source) -> Option<usize> {
+/// The lines with an unsafe block, function, trait, implementation or attribute. The bare word, as a macro that parses
+/// Rust has it, is none.
+fn unsafe_lines(source: &Source) -> Vec<usize> {
     let starts = |text: &str| {
         let text = text.trim_start();
         let follows = |(at, word): (usize, &str)| {
@@ -51,9 +67,10 @@ fn first_unsafe(source: &Source) -> Option<usize> {
         };
         text.starts_with(['{', '(']) || words(text).next().is_some_and(follows)
     };
-    let mut all = source.words();
-    all.find(|&(at, word)| word == "unsafe" && starts(&source.code[at + word.len()..]))
-        .map(|(at, _)| at)
+    let all = source.words();
+    all.filter(|&(at, word)| word == "unsafe" && starts(&source.code[at + word.len()..]))
+        .map(|(at, _)| source.line_of(at))
+        .collect()
 }
 
 /// The library root, or else the program root, forbids unsafe code.
@@ -113,6 +130,12 @@ mod tests {
             assert_eq!(run("crates/a/src/x.rs", form, &NONE).len(), 1, "{form}");
         }
         assert!(run("crates/a/src/x.rs", "Token![unsafe]>() fn unsafe_code", &NONE).is_empty());
+    }
+
+    #[test]
+    fn unsafe_code_of_tests_needs_no_entry_and_forbids_nothing() {
+        let text = "fn a() {}\n#[cfg(test)]\nmod tests { fn b() { unsafe { c() } } }\n";
+        assert!(run("crates/a/src/lib.rs", text, &NONE).is_empty());
     }
 
     #[test]
