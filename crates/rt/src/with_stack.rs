@@ -23,6 +23,9 @@ use millpond_stack::class_for;
 #[track_caller]
 pub fn with_stack<R>(bytes: usize, f: impl FnOnce() -> R) -> R {
     let class = class_for(bytes).unwrap_or_else(|error| panic!("with_stack: {error}"));
+    // On a plain thread there may be no runtime yet that would explain an overflow.
+    crate::overflow::install()
+        .unwrap_or_else(|error| panic!("with_stack: no handler for overflows: {error}"));
     let stack = stacks::pool()
         .and_then(|pool| pool.take(class))
         .unwrap_or_else(|error| panic!("with_stack: no stack of {bytes} bytes: {error}"));
