@@ -49,6 +49,7 @@ fn requests_on_a_kept_connection_are_answered() {
             let body = Bytes::from(vec![b'm'; len]);
             let request =
                 Request::post("/echo").header("host", "pond").body(Full::new(body.clone()));
+            send.ready().await.unwrap();
             let response = send.send_request(request.unwrap()).await.unwrap();
             assert_eq!(response.status(), 200);
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
