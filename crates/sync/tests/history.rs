@@ -1,5 +1,7 @@
 //! Several callers at once, of each kind: what they saw must fit together.
 
+#![cfg(not(loom))]
+
 mod common;
 
 use common::{

@@ -4,6 +4,8 @@
 //! and drops as the sequence says. The model says, after each step, exactly what must be seen:
 //! first in, first out, for values and for waiters.
 
+#![cfg(not(loom))]
+
 use millpond_sync::chan::{self, RecvError, RecvFuture, SendError, SendFuture};
 use millpond_sync::chan::{TryRecvError, TrySendError};
 use proptest::prelude::*;

@@ -5,6 +5,8 @@
 //! that is dropped), on channels of different capacities. After a while the channels are closed one
 //! by one, from either end, and then every goroutine must come to its end.
 
+#![cfg(not(loom))]
+
 mod common;
 
 use common::{Rng, poll_once, runtime, seed};
