@@ -84,8 +84,7 @@ fn a_starving_waiter_is_handed_the_lock() {
         let mut wait = FutureWait::new();
         let mut waiter = Waiter::new();
         let mut looks = 0;
-        loop {
-            let Enqueued::Waits(key) = counter.raw.enqueue(waiter, || wait.arm()) else { break };
+        while let Enqueued::Waits(key) = counter.raw.enqueue(waiter, || wait.arm()) {
             let outcome = block_on(std::future::poll_fn(|cx| wait.poll(cx)));
             counter.raw.leave(key);
             if outcome == YOURS {
