@@ -19,7 +19,13 @@
 //! its licence and poller to another. Runtimes begin and end in `runtime`.
 //!
 //! # Environment
-//! `MILLPOND_PROCS`, `MILLPOND_STACK`, `MILLPOND_DEBUG`, `MILLPOND_GUARD`.
+//! - `MILLPOND_PROCS`: how many Ps, 1 to 512. Default: the processors that affinity and the cgroup's
+//!   CPU quota leave to the process.
+//! - `MILLPOND_STACK`: stack of a goroutine, in bytes or with `K`, `KiB`, `M`, `MiB`. Default: 64 KiB,
+//!   256 KiB in debug builds.
+//! - `MILLPOND_GUARD`: `install`, `userfault` or `mprotect` forces the way stacks are guarded.
+//! - `MILLPOND_DEBUG`: words. `stuck` reports goroutines that block their thread, `guard` says at
+//!   start how stacks are guarded.
 //!
 //! # Under a model
 //! Built with `--cfg loom`, only the protocols exist: the wait word and tickets, the queues, the

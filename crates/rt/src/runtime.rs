@@ -32,8 +32,8 @@ pub(crate) fn of_process() -> Arc<Sched> {
     sched
 }
 
-/// What a runtime is to be like. Unset values come from the environment: see [`crate::env`]'s
-/// table in the crate documentation.
+/// What a runtime is to be like. Unset values come from the environment; the crate
+/// documentation says how.
 ///
 /// ```
 /// let sum = millpond_rt::Builder::new().procs(2).run(|| {
