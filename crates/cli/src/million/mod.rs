@@ -1,0 +1,86 @@
+//! `millpond million`: a burst of goroutines, what one costs at rest, and what is left after.
+//!
+//! The program is one that a user could write. Goroutines stand in a ring, each with a gate (a
+//! `WaitGroup` that counts one) and a handle to its neighbour's:
+//!
+//! ```text
+//!   main ──▶ gate 0 ──▶ gate 1 ──▶ ... ──▶ gate n-1 ──▶ main's gate
+//! ```
+//!
+//! 1. *spawn*: all are started, fill their live bytes, and wait at their gates; the memory is read;
+//! 2. *wake*: main opens gate 0; each goroutine that wakes checks its bytes, closes its own gate
+//!    again and opens the next. One hop is one wake and one park;
+//! 3. *end*: the same once more, but each ends instead of waiting again;
+//! 4. the memory is read again.
+//!
+//! A goroutine that cannot start (out of stacks) breaks the ring. Its closure is dropped, and that
+//! opens its neighbour's gate with the note that the ring is broken, so that all leave and the
+//! shortfall is reported instead of waited for.
+//!
+//! Rejected: channels of capacity one as gates (160 bytes more each, and the same wake); a chain of
+//! join handles (no gate at all, but then a wake cannot be told from an end).
+
+mod live;
+mod report;
+mod ring;
+
+use crate::args::Million;
+use indicatif::{ProgressBar, ProgressStyle};
+use millpond_sys::task::{Memory, memory};
+use report::Report;
+use ring::Ring;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::time::Instant;
+
+pub(crate) fn run(args: &Million) -> io::Result<ExitCode> {
+    let bar = progress_bar(u64::from(args.count));
+    let report = measure(args, &bar)?;
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        print!("{}", report.table());
+    }
+    if report.verified == u64::from(args.count) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("millpond million: {}", report.shortfall());
+    Ok(ExitCode::FAILURE)
+}
+
+/// The three phases, with a look at the clock and at the memory between them.
+fn measure(args: &Million, bar: &ProgressBar) -> io::Result<Report> {
+    let before = memory()?;
+    let began = Instant::now();
+    bar.set_message("spawn");
+    let ring = Ring::start(args.count, args.live, bar);
+    let spawn = began.elapsed();
+    let parked = memory()?;
+
+    bar.set_message("wake");
+    let began = Instant::now();
+    ring.go_round(bar);
+    let wake = began.elapsed();
+
+    bar.set_message("end");
+    let began = Instant::now();
+    ring.go_round(bar);
+    let tally = ring.wait_for_end();
+    let end = began.elapsed();
+    let after: Memory = memory()?;
+    let (count, live_bytes) = (u64::from(args.count), u64::from(args.live));
+    let (verified, unstarted) = (tally.verified, tally.unstarted);
+    Ok(Report { count, live_bytes, verified, unstarted, spawn, wake, end, before, parked, after })
+}
+
+/// On a terminal only.
+fn progress_bar(len: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(len);
+    let style = ProgressStyle::with_template("{msg:>6} [{bar:40}] {human_pos}/{human_len}");
+    bar.set_style(style.expect("a template of known keys"));
+    bar
+}

@@ -1,0 +1,157 @@
+//! Driving one connection: hyper, the next deadline, and the wish to stop, in one poll.
+//!
+//! hyper's connection is polled first, so that everything else sees where it has got to. What ends
+//! it, in the order of the looks:
+//!
+//! 1. hyper: the peer closed, an error, a reply after which the connection closes;
+//! 2. draining: at once between requests, otherwise after the reply (hyper adds `connection:
+//!    close`);
+//! 3. the deadline of the phase (`watch`).
+//!
+//! Our own handle to the socket outlives hyper's, for the last words and for lingering.
+
+use super::alarm::Alarm;
+use super::body::Body;
+use super::exchange::Exchange;
+use super::reply::Reply;
+use super::watch::{Phase, Progress, Watched};
+use super::{Limits, Request, Response};
+use crate::drain::Live;
+use hyper::server::conn::http1;
+use millpond_net::TcpStream;
+use millpond_rt::block_on;
+use std::future::{Future, poll_fn};
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// How long what the peer still sends is read and dropped.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// hyper accepts no smaller buffer.
+const MIN_BUFFER_BYTES: usize = 8 << 10;
+
+/// The reply to a head that did not come in time.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Why a connection is over.
+enum End {
+    /// It has said all that it had to say, or was refused: the reply must reach the peer.
+    Linger,
+    /// The peer is too slow with a head.
+    TooSlow,
+    /// Nobody waits for anything.
+    Quiet,
+}
+
+/// Serves HTTP/1.1 on `stream` until the peer or a limit ends it, or the service stops. Each
+/// request is given to `handler`, one at a time. Parks.
+///
+/// Errors of the connection end it and concern nobody else, so they are not reported; what a
+/// handler wants to know about it sees in its [`Body`].
+///
+/// ```
+/// use millpond_net::{TcpListener, TcpStream};
+/// use millpond_service::http::{self, Limits, Reply, Request, StatusCode};
+/// use millpond_service::{Acceptor, Connections, Manner};
+/// use std::io::{Read, Write};
+///
+/// # millpond_rt::Builder::new().procs(1).run(|| {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let addr = listener.local_addr()?;
+/// let acceptor = Acceptor::new(listener, &Connections::new()).manner(Manner::Signal);
+/// let limits = Limits::default();
+/// let _server = millpond_rt::go(move || {
+///     acceptor.run(|shortage| eprintln!("{shortage}"), move |stream, _peer, live| {
+///         http::serve(stream, &live, &limits, |request: Request<http::Body>| async move {
+///             Reply::text(StatusCode::OK, format!("{} here\n", request.uri().path()))
+///         });
+///     })
+/// });
+///
+/// let mut client = TcpStream::connect(addr)?;
+/// client.write_all(b"GET /who HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+/// let mut reply = String::new();
+/// client.read_to_string(&mut reply)?;
+/// assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.ends_with("\r\n\r\n/who here\n"));
+/// # std::io::Result::Ok(())
+/// # }).unwrap().unwrap();
+/// ```
+pub fn serve<H, F>(stream: TcpStream, live: &Live, limits: &Limits, handler: H)
+where
+    H: Fn(Request<Body>) -> F,
+    F: Future<Output = Response<Reply>>,
+{
+    // Replies are written in one piece; gathering small segments only delays the last one.
+    let _ = stream.set_nodelay(true);
+    let Ok(own) = stream.try_clone() else { return };
+    match block_on(drive(stream, live, limits, handler)) {
+        End::Linger => linger(&own),
+        End::TooSlow => {
+            own.set_write_deadline(Instant::now().checked_add(LINGER));
+            if (&own).write_all(TOO_SLOW).is_ok() {
+                linger(&own);
+            }
+        }
+        End::Quiet => {}
+    }
+}
+
+async fn drive<H, F>(stream: TcpStream, live: &Live, limits: &Limits, handler: H) -> End
+where
+    H: Fn(Request<Body>) -> F,
+    F: Future<Output = Response<Reply>>,
+{
+    let progress = Progress::new();
+    let service = Exchange { handler, limits, progress: Rc::clone(&progress) };
+    let io = Watched::new(stream, Rc::clone(&progress));
+    let mut connection = pin!(builder(limits).serve_connection(io, service));
+    let mut stopping = pin!(live.stopping());
+    let mut asked = false;
+    let mut alarm = Alarm::default();
+    poll_fn(|cx| {
+        if !asked && stopping.as_mut().poll(cx).is_ready() {
+            asked = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        let was_resting = progress.is_resting();
+        if let Poll::Ready(_closed) = connection.as_mut().poll(cx) {
+            // Asked between requests: there is no reply that a reset could destroy.
+            let quiet = asked && was_resting;
+            return Poll::Ready(if quiet { End::Quiet } else { End::Linger });
+        }
+        if asked && progress.is_resting() {
+            return Poll::Ready(End::Quiet);
+        }
+        if alarm.poll(cx, progress.deadline(limits)).is_pending() {
+            return Poll::Pending;
+        }
+        let heard_nothing = progress.is_blocked() || progress.phase() != Phase::Head;
+        Poll::Ready(if heard_nothing { End::Quiet } else { End::TooSlow })
+    })
+    .await
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_header_size(limits.max_header_bytes)
+        .max_buf_size(limits.max_header_bytes.max(MIN_BUFFER_BYTES));
+    builder
+}
+
+/// Ends our side, and reads what the peer still sends until it ends its own, for a while.
+fn linger(stream: &TcpStream) {
+    if stream.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    stream.set_read_deadline(Instant::now().checked_add(LINGER));
+    let mut scrap = [0; 4096];
+    while let Ok(1..) = (&mut &*stream).read(&mut scrap) {}
+}
