@@ -4,12 +4,12 @@
 //! |---|---|---|
 //! | `plain` | all tests and documentation examples | the defaults |
 //! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
-//! | `guard-mprotect` | the same, and the stacks | `MILLPOND_GUARD=mprotect` |
+//! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
 //!
 //! One processor makes every hand-over a switch, two is the smallest count that steals, eight is more than this kind of
 //! machine has, so that threads are preempted at bad moments. The guard suite runs the mode of kernels without
-//! `MADV_GUARD_INSTALL`, which are most.
+//! `MADV_GUARD_INSTALL`, which are most. The stacks' own tests force each mode themselves and are not run again.
 //!
 //! [`Options::parse`] owns the grammar of the command line; [`suites`] is the table above.
 
@@ -17,10 +17,6 @@ use crate::Problem;
 
 /// Packages whose tests run goroutines.
 const ABOVE_STACKS: &[&str] = &["crates/rt", "crates/sync", "crates/net", "crates/millpond"];
-
-/// Packages whose tests touch guards.
-const WITH_STACKS: &[&str] =
-    &["crates/stack", "crates/rt", "crates/sync", "crates/net", "crates/millpond"];
 
 /// Packages with loom models.
 pub const LOOM: &[&str] = &["millpond-prim", "millpond-stack", "millpond-rt", "millpond-sync"];
@@ -61,7 +57,7 @@ pub const SUITES: &[Suite] = &[
     procs("procs-8", "8"),
     Suite {
         name: "guard-mprotect",
-        kind: Kind::Again { packages: WITH_STACKS, setting: ("MILLPOND_GUARD", "mprotect") },
+        kind: Kind::Again { packages: ABOVE_STACKS, setting: ("MILLPOND_GUARD", "mprotect") },
     },
     Suite { name: "loom", kind: Kind::Loom },
 ];
