@@ -15,6 +15,8 @@ impl CurrentM {
     /// Drops what is queued, fails what is frozen; returns if the thread may end.
     pub(super) fn close(&self) {
         let sched = self.sched();
+        // A runner without a task holds nothing of anybody's, so it need not be frozen.
+        crate::task::dismiss_runners(self);
         self.drop_queues();
         self.poller.clear();
         self.timers.clear();

@@ -67,7 +67,7 @@ pub(crate) struct M {
     pub(crate) bell: SleepWord,
     /// Goroutines that were started here and have not ended. Written by this thread, read by all.
     pub(crate) live: AtomicUsize,
-    /// Goroutines placed here that have not been taken in. Atomic.
+    /// Goroutines placed here that have not started. Atomic.
     pub(crate) arriving: AtomicUsize,
     /// The live ones themselves, for dumps and for the end of the runtime.
     pub(crate) registry: Lock<Slab<GRef>>,

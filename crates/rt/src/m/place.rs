@@ -33,7 +33,10 @@ impl CurrentM {
         match placement {
             Placement::Auto if !self.accepts() => self.push_fresh(Work::Goroutine(g)),
             Placement::Auto | Placement::Spread => self.spread(g),
-            Placement::Local => self.push_ready(g),
+            Placement::Local => {
+                self.arriving.fetch_add(1, Ordering::Relaxed);
+                self.push_ready(g);
+            }
         }
     }
 
@@ -78,14 +81,13 @@ impl CurrentM {
 
     fn spread(&self, g: GRef) {
         let sched = self.sched();
-        let target = sched.least_loaded(self.index);
-        if target == self.index {
+        let m = sched.m(sched.least_loaded(self.index));
+        m.arriving.fetch_add(1, Ordering::Relaxed);
+        if m.index == self.index {
             // Not as the next: its maker goes on accepting.
             self.local().ready.borrow_mut().push_back(g);
-            return;
+        } else {
+            m.post(g);
         }
-        let m = sched.m(target);
-        m.arriving.fetch_add(1, Ordering::Relaxed);
-        m.post(g);
     }
 }

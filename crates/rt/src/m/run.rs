@@ -79,9 +79,6 @@ impl CurrentM {
 
     pub(super) fn take_inbox(&self) {
         self.inbox.take(|g| {
-            if g.m().is_null() {
-                self.arriving.fetch_sub(1, Ordering::Relaxed);
-            }
             self.local().ready.borrow_mut().push_back(g);
         });
     }
@@ -143,13 +140,23 @@ impl CurrentM {
         }
         local.streak.set(streak + 1);
         if let Some(g) = local.next.take() {
-            return Some(Work::Goroutine(g));
+            return Some(self.at_home(g));
         }
         licensed.then(|| self.p.take_next()).flatten()
     }
 
     fn pop_ready(&self) -> Option<Work> {
-        self.local().ready.borrow_mut().pop_front().map(Work::Goroutine)
+        let g = self.local().ready.borrow_mut().pop_front()?;
+        Some(self.at_home(g))
+    }
+
+    /// A goroutine out of this M's own queues. One that was placed here has now arrived: it is
+    /// about to start, and counts as live from then on.
+    fn at_home(&self, g: GRef) -> Work {
+        if g.m().is_null() {
+            self.arriving.fetch_sub(1, Ordering::Relaxed);
+        }
+        Work::Goroutine(g)
     }
 
     fn pop_ring(&self, licensed: bool) -> Option<Work> {
