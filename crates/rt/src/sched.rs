@@ -242,9 +242,23 @@ impl Sched {
         self.changed.notify_all();
     }
 
-    /// M `by` polls for `orphan` from now on. `false` if that is not possible.
-    pub(crate) fn adopt_poller(&self, orphan: &M, by: u32) -> bool {
+    /// M `by` polls for `orphan` from now on, if it is `still_away`. `false` if that is not so, or
+    /// not possible.
+    ///
+    /// `still_away` is asked under the lock that the orphan takes before it sleeps
+    /// ([`Sched::disown_poller`]): an M that is back before the question is not adopted, and one
+    /// that is back after it finds itself adopted and ends that. So an M that sleeps has its
+    /// poller, and with it the edge of its bell, to itself.
+    pub(crate) fn adopt_poller(
+        &self,
+        orphan: &M,
+        by: u32,
+        still_away: impl FnOnce() -> bool,
+    ) -> bool {
         let mut adopted_by = orphan.adopted_by.lock();
+        if !still_away() {
+            return false;
+        }
         if adopted_by.is_some() || by == orphan.index {
             return adopted_by.is_some();
         }

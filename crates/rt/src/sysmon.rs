@@ -194,13 +194,13 @@ impl Sysmon {
                 memory.reported = true;
                 report_stuck(m, running_ns, sight.asleep);
             }
-            Verdict::HandOff => self.hand_off(sched, m),
+            Verdict::HandOff => self.hand_off(sched, m, switches),
         }
         true
     }
 
     /// Takes the licence of a stuck M; another M gets its poller and may take the licence.
-    fn hand_off(&mut self, sched: &Sched, m: &M) {
+    fn hand_off(&mut self, sched: &Sched, m: &M, switches: u64) {
         if !m.p.revoke() {
             return;
         }
@@ -213,7 +213,8 @@ impl Sysmon {
         };
         match adopter {
             Ok(index) => {
-                sched.adopt_poller(m, index);
+                let still_away = || m.switches.load(Ordering::Acquire) == switches;
+                sched.adopt_poller(m, index, still_away);
                 sched.m(index).rouse();
             }
             Err(error) if !self.complained => {

@@ -22,6 +22,10 @@
 //! *Adoption*: an M that is stuck cannot poll. Whoever takes its P adopts its poller: the other's
 //! epoll descriptor is watched in ours, by level, and drained when it has something. Adoption
 //! nests, since an adopted poller may have adopted one itself; a cycle is refused by the kernel.
+//! A foreign round takes whatever is there, the bell's edge included, and an owner that slept
+//! through its bell would sleep for ever. So a foreign round collects under a lock that
+//! [`Poller::disown`] takes as well: once that has returned, no event goes to anyone else, and an M
+//! disowns before it sleeps. While it is stuck it does not sleep, and its bell means nothing.
 
 use super::readiness::Readiness;
 use super::waiters::Waiter;
@@ -49,6 +53,9 @@ pub struct Poller {
     registry: Lock<Option<Registry>>,
     /// Protected by its lock. Pollers that this one drains.
     adopted: Lock<Vec<(u64, Arc<Poller>)>>,
+    /// Protected by its lock, which a foreign round holds while it collects. How many pollers have
+    /// adopted this one.
+    fosters: Lock<usize>,
     /// Protected by its lock. A batch at rest between rounds; a second thread makes its own.
     batch: Lock<Option<Box<Batch>>>,
     /// Atomic. Waits of goroutines and futures that only this poller can end.
@@ -90,6 +97,7 @@ impl Poller {
             bell,
             registry: Lock::new(Some(Registry::default())),
             adopted: Lock::new(Vec::new()),
+            fosters: Lock::new(0),
             batch: Lock::new(None),
             waiting: AtomicUsize::new(0),
         }))
@@ -102,15 +110,36 @@ impl Poller {
     /// # Errors
     /// Those of `epoll_wait`, which mean a broken runtime: the descriptor is not an epoll instance.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<usize> {
+        self.with_batch(|batch| {
+            let collected = self.epoll.wait(&mut batch.events, timeout);
+            self.round(batch, collected)
+        })
+    }
+
+    /// A round of another poller that has adopted this one.
+    fn wait_for_owner(&self) -> io::Result<usize> {
+        self.with_batch(|batch| {
+            let fosters = self.fosters.lock();
+            if *fosters == 0 {
+                return Ok(0);
+            }
+            let collected = self.epoll.wait(&mut batch.events, Some(Duration::ZERO));
+            drop(fosters);
+            self.round(batch, collected)
+        })
+    }
+
+    fn with_batch(&self, round: impl FnOnce(&mut Batch) -> io::Result<usize>) -> io::Result<usize> {
         let mut batch = self.batch.lock().take().unwrap_or_else(Batch::new);
-        let ended = self.round(&mut batch, timeout);
+        let ended = round(&mut batch);
         // The lock is free again, so that a thread which comes now finds this batch.
         *self.batch.lock() = Some(batch);
         ended
     }
 
-    fn round(&self, batch: &mut Batch, timeout: Option<Duration>) -> io::Result<usize> {
-        match self.epoll.wait(&mut batch.events, timeout) {
+    /// What follows the collecting of a batch.
+    fn round(&self, batch: &mut Batch, collected: io::Result<usize>) -> io::Result<usize> {
+        match collected {
             Ok(0) => return Ok(0),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
@@ -127,7 +156,7 @@ impl Poller {
         }
         let mut ended = self.wake(&mut batch.woken);
         for orphan in batch.orphans.drain(..) {
-            ended += orphan.wait(Some(Duration::ZERO))?;
+            ended += orphan.wait_for_owner()?;
         }
         Ok(ended)
     }
@@ -181,17 +210,20 @@ impl Poller {
         }
         let key = self.registry.lock().as_mut().ok_or_else(cleared)?.new_key();
         self.epoll.add(other.epoll.as_fd(), key, Interest::LevelRead)?;
+        *other.fosters.lock() += 1;
         adopted.push((key, other.clone()));
         Ok(())
     }
 
-    /// Ends [`Poller::adopt`]: `other` has an owner again. Does nothing if it was not adopted.
+    /// Ends [`Poller::adopt`]: `other` has an owner again. Once this has returned no round of ours
+    /// takes events from it. Does nothing if it was not adopted.
     pub fn disown(&self, other: &Arc<Poller>) {
         let mut adopted = self.adopted.lock();
         if let Some(at) = adopted.iter().position(|(_, known)| Arc::ptr_eq(known, other)) {
             let (_, other) = adopted.swap_remove(at);
             // Cannot fail: both descriptors are open, and the entry says that it is registered.
             let _ = self.epoll.delete(other.epoll.as_fd());
+            *other.fosters.lock() -= 1;
         }
     }
 
@@ -213,6 +245,7 @@ impl Poller {
     pub fn clear(&self) {
         for (_, other) in self.adopted.lock().drain(..) {
             let _ = self.epoll.delete(other.epoll.as_fd());
+            *other.fosters.lock() -= 1;
         }
         let registry = self.registry.lock().take();
         let mut woken = Vec::new();
@@ -335,6 +368,31 @@ mod tests {
     fn has_fired(wait: &mut FutureWait) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         wait.poll(&mut cx).is_ready()
+    }
+
+    #[test]
+    fn an_owner_that_is_back_hears_its_bell_whatever_its_foster_is_doing() {
+        let (owner, foster) = (Poller::new().unwrap(), Poller::new().unwrap());
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (ring, rung) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    foster.wait(Some(Duration::ZERO)).unwrap();
+                }
+            });
+            scope.spawn(|| rung.iter().for_each(|()| owner.notify()));
+            for _ in 0..2_000 {
+                foster.adopt(&owner).unwrap();
+                foster.disown(&owner);
+                ring.send(()).unwrap();
+                let began = std::time::Instant::now();
+                owner.wait(Some(Duration::from_secs(20))).unwrap();
+                assert!(began.elapsed() < Duration::from_secs(20), "the bell was not heard");
+            }
+            stop.store(true, Ordering::Relaxed);
+            drop(ring);
+        });
     }
 
     #[test]

@@ -56,10 +56,15 @@ impl CurrentM {
         self.yield_now();
     }
 
-    /// A goroutine that is at home here has become runnable.
+    /// A goroutine that is at home here has become runnable. If a goroutine did it, it runs next:
+    /// it is waited for, and warm. If a timer or an event did it, it queues, so that those who
+    /// were readied together run in that order.
     #[inline]
     pub(crate) fn push_ready(&self, g: GRef) {
         let local = self.local();
+        if !self.is_running() {
+            return local.ready.borrow_mut().push_back(g);
+        }
         if let Some(older) = local.next.replace(Some(g)) {
             local.ready.borrow_mut().push_back(older);
         }

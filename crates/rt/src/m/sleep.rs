@@ -25,6 +25,8 @@ impl CurrentM {
             sched.idle.end_search();
         }
         self.return_licence();
+        // Also when nobody took the licence: a hand-off may have come too late and adopted us.
+        self.take_back_poller();
         let surplus = self.index as usize >= sched.procs();
         sched.idle.enter(self.index);
         let mut idle_long = false;
@@ -94,7 +96,7 @@ impl CurrentM {
             return false;
         }
         self.return_licence();
-        self.sched().adopt_poller(self, 0)
+        self.sched().adopt_poller(self, 0, || true)
     }
 
     /// This M runs (again): its poller is its own business.
