@@ -381,7 +381,8 @@ mod tests {
                     foster.wait(Some(Duration::ZERO)).unwrap();
                 }
             });
-            scope.spawn(|| rung.iter().for_each(|()| owner.notify()));
+            let bell = owner.clone();
+            scope.spawn(move || rung.iter().for_each(|()| bell.notify()));
             for _ in 0..2_000 {
                 foster.adopt(&owner).unwrap();
                 foster.disown(&owner);
