@@ -19,6 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Histograms, over which connections are spread.
 const SHARDS: usize = 16;
 
+/// From a nanosecond to a minute, at three digits; what is longer counts as a minute.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds and digits are allowed")
+}
+
 /// What the server did with the connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
@@ -59,7 +64,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(args: &Load, addr: SocketAddr) -> Self {
-        let new = || Mutex::new(Histogram::new(3).expect("3 digits are allowed"));
+        let new = || Mutex::new(histogram());
         let run = Self {
             target: args.target.clone(),
             addr,
@@ -105,10 +110,10 @@ impl Run {
     }
 
     pub(super) fn report(&self, took: Duration) -> Report {
-        let mut times = Histogram::new(3).expect("3 digits are allowed");
+        let mut times = histogram();
         for shard in &self.histograms {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            times.add(&*shard).expect("a histogram that resizes takes all values");
+            times.add(&*shard).expect("both have the same bounds");
         }
         Report {
             connections: u64::from(self.conns),
