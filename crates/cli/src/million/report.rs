@@ -73,9 +73,7 @@ impl Report {
     /// Why the run counts as failed.
     pub(super) fn shortfall(&self) -> String {
         format!(
-            "expected {} goroutines woken and intact, found {}; {} could not start (limits on \
-             memory, or vm.max_map_count where stacks are guarded by mprotect: MILLPOND_DEBUG=guard \
-             tells)",
+            "expected {} goroutines woken and intact, found {}; {} could not start",
             self.count, self.verified, self.unstarted
         )
     }
