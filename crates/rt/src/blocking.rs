@@ -5,6 +5,7 @@
 //! number of goroutines and futures that wait for them. One pool for the process.
 
 use crate::m::CurrentM;
+use crate::quiet::quietly;
 use crate::wait::{FutureWait, Ticket, WaitReason, Waiting};
 use millpond_prim::sync::Lock;
 use std::collections::VecDeque;
@@ -109,9 +110,10 @@ impl Pool {
         }
     }
 
-    /// Jobs catch their own panics.
+    /// Jobs catch the panics of what they run; what may panic still is the drop of a result that
+    /// nobody waits for any more.
     fn run(&self, job: Job) {
-        job();
+        quietly(job);
         self.jobs.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -10,21 +10,28 @@
 //!   are ours plus the plain threads that wait, without limit, for one of our primitives. One more
 //!   thread than that, of whatever kind, and nothing is reported.
 //!
-//! Then all is looked at a second time; had anything moved in between, somebody is not asleep.
+//! "Asleep" is not an M that says so, but one that is in its `epoll_wait` and has taken nothing out
+//! of it: between that and its next goroutine it holds wake-ups that no count shows.
+//!
+//! After a pause all is looked at a second time; had anything moved, somebody is not asleep.
 
 use crate::g::Status;
 use crate::sched::Sched;
 use crate::{blocking, sysmon, wait};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Goroutines that the report shows.
 const SHOWN: usize = 100;
 
+/// Between the two looks. Nothing is urgent about a deadlock.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Ends the process with status 2 if there is a deadlock.
 pub(crate) fn check(sched: &Sched) {
     let Some(before) = standstill(sched) else { return };
-    std::thread::yield_now();
+    std::thread::sleep(PAUSE);
     if standstill(sched) == Some(before) && !sched.is_stopping() {
         report(sched);
     }
@@ -33,7 +40,8 @@ pub(crate) fn check(sched: &Sched) {
 /// The sum of all switches if nothing can wake anybody, else `None`.
 fn standstill(sched: &Sched) -> Option<u64> {
     let ms = sched.ms();
-    let asleep = sched.idle.count() >= sched.threads();
+    let in_kernel = ms.iter().filter(|m| m.poller.is_in_kernel()).count();
+    let asleep = sched.idle.count() >= sched.threads() && in_kernel >= sched.threads();
     let waited_for = |m: &crate::m::M| {
         m.has_messages() || m.p.has_work() || m.timers.any_open() || m.poller.waiting_count() > 0
     };

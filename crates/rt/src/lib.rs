@@ -62,6 +62,8 @@ mod dump;
 #[cfg(not(loom))]
 mod env;
 #[cfg(not(loom))]
+mod errands;
+#[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]
 mod handle;
@@ -73,6 +75,8 @@ mod overflow;
 mod p;
 #[cfg(not(loom))]
 mod panics;
+#[cfg(not(loom))]
+mod quiet;
 #[cfg(not(loom))]
 mod runtime;
 #[cfg(not(loom))]

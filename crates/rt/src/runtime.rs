@@ -92,10 +92,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        assert!(
-            crate::m::CurrentM::get().is_none(),
-            "runtime::Builder::run: called from a goroutine; call the body, or use go"
-        );
+        refuse_goroutines();
         let sched = self.start()?;
         let _end = End(&sched);
         self.run_on(&sched, body)
@@ -108,6 +105,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        refuse_goroutines();
         let sched = self.start()?;
         self.run_on(&sched, body)
     }
@@ -166,6 +164,13 @@ impl Builder {
             Some(bytes) => class_for(bytes).map_err(|error| error.to_string()),
         }
     }
+}
+
+fn refuse_goroutines() {
+    assert!(
+        crate::m::CurrentM::get().is_none(),
+        "runtime::Builder::run: called from a goroutine; call the body, or use go"
+    );
 }
 
 /// Ends the runtime when `run` leaves, also by a panic.

@@ -13,8 +13,9 @@
 //! after the other or at once (tests do), each with its own threads; the stack pool and the
 //! blocking pool are the process's.
 
+use crate::errands::Errands;
 use crate::global::Global;
-use crate::m::{M, Placement, close::drop_work, thread_main};
+use crate::m::{M, Placement, close::cancel_work, thread_main};
 use crate::queue::idle::Idle;
 use crate::sysmon::Bed;
 use crate::work::Work;
@@ -24,6 +25,7 @@ use millpond_stack::SizeClass;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::task::Waker;
 
 /// No runtime has more threads than this.
 pub(crate) const MAX_MS: usize = 1024;
@@ -46,6 +48,7 @@ pub(crate) struct Sched {
     pub(crate) global: Global,
     pub(crate) idle: Idle,
     pub(crate) bed: Bed,
+    pub(crate) errands: Errands,
     stopping: AtomicBool,
     /// Ms that sleep for good after `stopping`, because stacks are frozen on them.
     frozen: Mutex<usize>,
@@ -68,15 +71,19 @@ impl Sched {
             global: Global::default(),
             idle: Idle::new(),
             bed: Bed::new(),
+            errands: Errands::default(),
             stopping: AtomicBool::new(false),
             frozen: Mutex::new(0),
             changed: Condvar::new(),
         });
-        for _ in 0..procs {
-            sched.add_m()?;
+        let started = (0..procs).try_for_each(|_| sched.add_m().map(drop));
+        match started.and_then(|()| crate::sysmon::start(&sched)) {
+            Ok(()) => Ok(sched),
+            Err(error) => {
+                sched.stop();
+                Err(error)
+            }
         }
-        crate::sysmon::start(&sched)?;
-        Ok(sched)
     }
 
     pub(crate) fn procs(&self) -> usize {
@@ -174,14 +181,13 @@ impl Sched {
     /// Queues work from outside.
     pub(crate) fn inject(&self, work: Work) {
         if self.is_stopping() {
-            return drop_work(work);
+            drop(cancel_work(work));
+            return;
         }
         self.global.extend([work]);
         // The end may have come between the two lines, after the Ms emptied the queue.
         if self.is_stopping() {
-            while let Some(work) = self.global.pop() {
-                drop_work(work);
-            }
+            self.cancel_global();
         }
         self.note_awake();
         self.recruit_surely();
@@ -268,15 +274,35 @@ impl Sched {
         }
         adopter.adoptees.fetch_add(1, Ordering::SeqCst);
         *adopted_by = Some(by);
+        orphan.is_adopted.store(true, Ordering::Relaxed);
         true
+    }
+
+    /// What `from` has adopted is polled by `to` from now on: the kernel nests epoll instances
+    /// only so deep, and `from` is about to be adopted itself.
+    pub(crate) fn move_adoptees(&self, from: u32, to: u32) {
+        if self.m(from).adoptees.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for orphan in self.ms().iter().filter(|m| m.index != to) {
+            let mut adopted_by = orphan.adopted_by.lock();
+            if *adopted_by == Some(from) && self.m(to).poller.adopt(&orphan.poller).is_ok() {
+                self.m(to).adoptees.fetch_add(1, Ordering::SeqCst);
+                *adopted_by = Some(to);
+                self.m(from).poller.disown(&orphan.poller);
+                self.m(from).adoptees.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
     }
 
     /// `orphan` polls for itself again.
     pub(crate) fn disown_poller(&self, orphan: &M) {
-        if let Some(by) = orphan.adopted_by.lock().take() {
+        let mut adopted_by = orphan.adopted_by.lock();
+        if let Some(by) = adopted_by.take() {
             let adopter = self.m(by);
             adopter.poller.disown(&orphan.poller);
             adopter.adoptees.fetch_sub(1, Ordering::SeqCst);
+            orphan.is_adopted.store(false, Ordering::Relaxed);
         }
     }
 
@@ -318,9 +344,39 @@ impl Sched {
             };
         }
         drop(frozen);
-        while let Some(work) = self.global.pop() {
-            drop_work(work);
-        }
+        self.cancel_tasks();
+        self.cancel_global();
+        self.ms().iter().for_each(|m| self.cancel_inbox(m));
+    }
+
+    fn cancel_global(&self) {
+        let works: Vec<Work> = std::iter::from_fn(|| self.global.pop()).collect();
+        let leftovers: Vec<_> = works.into_iter().filter_map(cancel_work).collect();
+        drop(leftovers);
+    }
+
+    /// Cancels what is in the inbox of an M that will not look at it again.
+    pub(crate) fn cancel_inbox(&self, m: &M) {
+        let mut works = Vec::new();
+        m.empty_inbox(|g| works.push(Work::Goroutine(g)));
+        let leftovers: Vec<_> = works.into_iter().filter_map(cancel_work).collect();
+        drop(leftovers);
+    }
+
+    /// Wakes every task, so that it is scheduled, and dropped there because the runtime has ended.
+    fn cancel_tasks(&self) {
+        let wakers: Vec<Waker> = self
+            .ms()
+            .iter()
+            .flat_map(|m| m.tasks.lock().drain().flatten().collect::<Vec<_>>())
+            .collect();
+        wakers.into_iter().for_each(crate::wait::wake);
+    }
+}
+
+impl Drop for Sched {
+    fn drop(&mut self) {
+        self.ms().iter().for_each(M::wait_for_posters);
     }
 }
 

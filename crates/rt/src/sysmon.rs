@@ -4,7 +4,9 @@
 //! [`millpond_policy::sysmon`] decides) and does what the Ms cannot do for themselves:
 //!
 //! - an M whose thread sleeps in the kernel in the middle of a goroutine loses its licence and its
-//!   poller to another M ("hand-off"), and its timers are fired from here;
+//!   poller to another M ("hand-off");
+//! - the timers and descriptors of an M that is away, asleep or computing, are left as an errand to
+//!   another ([`crate::errands`]);
 //! - a goroutine that computes while others wait is asked to yield at its next chance;
 //! - a goroutine that does not come back is reported, once: which, how long, where started;
 //! - a ring that does not move although somebody sleeps gets a thief;
@@ -17,10 +19,11 @@
 //! has run the same goroutine for a while. A thread that waits for a processor is "running" there,
 //! so an overloaded machine causes no hand-offs.
 
+use crate::errands::Errand;
 use crate::m::M;
 use crate::queue::ring::Sighting;
 use crate::sched::Sched;
-use millpond_policy::sysmon::{HAND_OFF_NS, Period, Sight, Verdict, judge};
+use millpond_policy::sysmon::{HAND_OFF_NS, Period, Sight, Verdict, YIELD_NS, judge};
 use millpond_sys::task::ThreadState;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -106,8 +109,8 @@ struct Memory {
     /// Looks in a row, within one run of a goroutine, that found the thread asleep.
     asleep_looks: u32,
     thread: Option<(i32, ThreadState)>,
-    /// Its ring, and when it was seen like this.
-    ring: Option<(Sighting, u64)>,
+    /// Its ring and its `next`, and when they were seen like this.
+    ring: Option<(Sighting, usize, u64)>,
 }
 
 #[derive(Default)]
@@ -171,11 +174,10 @@ impl Sysmon {
         if switches.is_multiple_of(2) {
             return false;
         }
-        if m.adopted_by.lock().is_some() {
-            // Handed off: its timers are ours while it is away.
-            m.timers.fire(now_ns);
-        }
         let running_ns = now_ns - memory.since_ns;
+        if running_ns >= YIELD_NS {
+            leave_errand(sched, m, switches, now_ns);
+        }
         let sight = Sight {
             running_ns,
             asleep: running_ns >= HAND_OFF_NS && memory.is_asleep(m),
@@ -213,6 +215,7 @@ impl Sysmon {
         };
         match adopter {
             Ok(index) => {
+                sched.move_adoptees(m.index, index);
                 let still_away = || m.switches.load(Ordering::Acquire) == switches;
                 sched.adopt_poller(m, index, still_away);
                 sched.m(index).rouse();
@@ -246,15 +249,29 @@ impl Memory {
 
     /// A ring that has not moved for long enough while somebody sleeps is worth a thief.
     fn watch_ring(&mut self, sched: &Sched, m: &M, now_ns: u64) {
-        let Some((seen, since_ns)) = self.ring else {
-            self.ring = (m.p.ring.len() > 0).then(|| (m.p.ring.watch(), now_ns));
+        let Some((seen, next, since_ns)) = self.ring else {
+            let look = || (m.p.ring.watch(), m.p.peek_next(), now_ns);
+            self.ring = m.p.has_work().then(look);
             return;
         };
-        if m.p.ring.ripe(seen) == 0 {
+        let next_waits = next != 0 && m.p.peek_next() == next;
+        if m.p.ring.ripe(seen) == 0 && !next_waits {
             self.ring = None;
         } else if now_ns - since_ns >= crate::m::RIPE_NS {
             self.ring = None;
             sched.recruit();
+        }
+    }
+}
+
+/// Somebody else is to fire the timers and poll the descriptors of an M that is away.
+fn leave_errand(sched: &Sched, m: &M, switches: u64, now_ns: u64) {
+    let due = m.timers.next_ns() <= now_ns;
+    let unpolled = !m.is_adopted.load(Ordering::Relaxed) && m.poller.source_count() > 0;
+    if due || unpolled {
+        sched.errands.leave(Errand { away: m.index, switches });
+        if let Some(index) = sched.idle.conscript() {
+            sched.m(index).rouse();
         }
     }
 }

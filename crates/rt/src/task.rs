@@ -9,11 +9,12 @@
 use crate::g::{Spec, cell};
 use crate::handle::{JoinError, JoinHandle};
 use crate::m::CurrentM;
+use crate::quiet::{drop_quietly, quietly};
 use crate::runtime;
 use crate::sched::Sched;
 use crate::wait::{Outcome, WaitReason, Waiting};
 use crate::work::Work;
-use async_task::{Runnable, ScheduleInfo, Task, WithInfo};
+use async_task::{FallibleTask, Runnable, ScheduleInfo, WithInfo};
 use millpond_prim::sync::Lock;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -51,15 +52,49 @@ where
         Some(m) => m.sched().keep_alive(),
         None => runtime::of_process(),
     };
+    let m = CurrentM::get().map_or(0, |m| m.index);
+    let guard = Registered { sched: sched.clone(), m, slot: vacant_slot(&sched, m) };
+    let slot = guard.slot;
+    let home = sched.clone();
     let schedule = move |task: Runnable, info: ScheduleInfo| schedule(&sched, task, info);
-    let (runnable, task) = async_task::spawn(Caught { future }, WithInfo(schedule));
+    let (runnable, task) = async_task::spawn(Caught { future, guard }, WithInfo(schedule));
+    register(&home, m, slot, runnable.waker());
     runnable.schedule();
+    let task = task.fallible();
     JoinHandle::task(TaskHandle { state: Lock::new(State::Running(task, cancel::<T>)) })
+}
+
+/// The task's place in the registry that the end of the runtime wakes; given back when its future
+/// is dropped.
+struct Registered {
+    sched: Arc<Sched>,
+    m: u32,
+    slot: u32,
+}
+
+/// A place for a waker that does not exist yet.
+fn vacant_slot(sched: &Sched, m: u32) -> u32 {
+    sched.m(m).tasks.lock().insert(None) as u32
+}
+
+/// Puts the waker in. If the runtime has ended meanwhile, nobody will look there again.
+fn register(sched: &Sched, m: u32, slot: u32, waker: Waker) {
+    if let Some(place) = sched.m(m).tasks.lock().get_mut(slot as usize) {
+        *place = Some(waker);
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // `None` if the end of the runtime took all of them. Dropped after the lock.
+        let waker = self.sched.m(self.m).tasks.lock().try_remove(self.slot as usize);
+        drop(waker);
+    }
 }
 
 fn schedule(sched: &Arc<Sched>, task: Runnable, info: ScheduleInfo) {
     if sched.is_stopping() {
-        return drop(task);
+        return drop_quietly(task);
     }
     match CurrentM::get() {
         Some(m) if std::ptr::eq(m.sched(), &**sched) => {
@@ -78,6 +113,7 @@ pin_project_lite::pin_project! {
     struct Caught<F> {
         #[pin]
         future: F,
+        guard: Registered,
     }
 }
 
@@ -95,10 +131,13 @@ impl<F: Future> Future for Caught<F> {
 
 type Output<T> = Result<T, JoinError>;
 type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Output<T>>> + Send>>;
+type Fallible<T> = FallibleTask<Output<T>>;
 
 enum State<T> {
     /// The second field makes the third state; it knows that `T` is `Send`, as this type does not.
-    Running(Task<Output<T>>, fn(Task<Output<T>>) -> Cancelling<T>),
+    Running(Fallible<T>, fn(Fallible<T>) -> Cancelling<T>),
+    /// `abort` is at work.
+    Busy,
     /// Aborted: resolves once the future has been dropped, or with the result that came first.
     Aborting(Cancelling<T>),
     /// Aborted, and that had an end at once.
@@ -106,7 +145,7 @@ enum State<T> {
     Gone,
 }
 
-fn cancel<T: Send + 'static>(task: Task<Output<T>>) -> Cancelling<T> {
+fn cancel<T: Send + 'static>(task: Fallible<T>) -> Cancelling<T> {
     Box::pin(task.cancel())
 }
 
@@ -120,27 +159,31 @@ impl<T> TaskHandle<T> {
     pub(crate) fn is_finished(&self) -> bool {
         match &*self.state.lock() {
             State::Running(task, _) => task.is_finished(),
-            State::Aborting(_) => false,
+            State::Aborting(_) | State::Busy => false,
             State::Ended(_) | State::Gone => true,
         }
     }
 
     pub(crate) fn abort(&self) {
-        let mut state = self.state.lock();
-        match std::mem::replace(&mut *state, State::Gone) {
-            State::Running(task, cancel) if !task.is_finished() => {
-                let mut cancelling = cancel(task);
-                // The first poll marks the task, so that it is dropped soon even if nobody joins.
-                // What it resolves to is for whoever joins, so it is not polled to the end here.
-                let mut cx = Context::from_waker(Waker::noop());
-                if let Poll::Ready(output) = cancelling.as_mut().poll(&mut cx) {
-                    *state = State::Ended(output);
-                } else {
-                    *state = State::Aborting(cancelling);
+        let (task, cancel) = {
+            let mut state = self.state.lock();
+            match std::mem::replace(&mut *state, State::Busy) {
+                State::Running(task, cancel) if !task.is_finished() => (task, cancel),
+                other => {
+                    *state = other;
+                    return;
                 }
             }
-            other => *state = other,
-        }
+        };
+        let mut cancelling = cancel(task);
+        // The first poll marks the task, so that it is dropped soon even if nobody joins; it may
+        // drop the future, so it runs outside the lock. What it resolves to is for whoever joins.
+        let mut cx = Context::from_waker(Waker::noop());
+        let next = match cancelling.as_mut().poll(&mut cx) {
+            Poll::Ready(output) => State::Ended(output),
+            Poll::Pending => State::Aborting(cancelling),
+        };
+        *self.state.lock() = next;
     }
 }
 
@@ -152,11 +195,14 @@ impl<T> Future for TaskHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let state = self.state.get_mut();
         let output = match state {
-            State::Running(task, _) => std::task::ready!(Pin::new(task).poll(cx)),
+            State::Running(task, _) => std::task::ready!(Pin::new(task).poll(cx))
+                .unwrap_or_else(|| Err(JoinError::cancelled())),
             State::Aborting(cancelling) => std::task::ready!(cancelling.as_mut().poll(cx))
                 .unwrap_or_else(|| Err(JoinError::cancelled())),
             State::Ended(output) => output.take().unwrap_or_else(|| Err(JoinError::cancelled())),
-            State::Gone => panic!("JoinHandle: polled again after it gave its result"),
+            State::Busy | State::Gone => {
+                panic!("JoinHandle: polled again after it gave its result")
+            }
         };
         *state = State::Gone;
         Poll::Ready(output)
@@ -232,7 +278,9 @@ fn next_task(m: &CurrentM, polls: &mut u32) -> Option<Runnable> {
 
 /// One poll. The future's own panics are caught inside; this is for panics of its drop.
 fn poll(task: Runnable) {
-    let _ = catch_unwind(AssertUnwindSafe(|| task.run()));
+    quietly(|| {
+        task.run();
+    });
 }
 
 /// Ends the idle runners of an M that wants to retire.

@@ -119,15 +119,17 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.home.is_none() {
-            if Instant::now() >= self.at {
-                return Poll::Ready(());
+        loop {
+            if self.home.is_none() {
+                if Instant::now() >= self.at {
+                    return Poll::Ready(());
+                }
+                self.set_timer();
             }
-            self.set_timer();
+            std::task::ready!(self.wait.poll(cx));
+            // Too early if the runtime of the timer has ended: then it is set again, elsewhere.
+            self.home = None;
         }
-        std::task::ready!(self.wait.poll(cx));
-        self.home = None;
-        Poll::Ready(())
     }
 }
 

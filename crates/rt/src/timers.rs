@@ -22,9 +22,6 @@ use std::collections::BinaryHeap;
 /// No timer.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// The outcome with which a timer claims.
-pub(crate) use crate::wait::TIMED_OUT;
-
 #[derive(Debug)]
 struct Entry {
     at_ns: u64,
@@ -124,7 +121,7 @@ impl Timers {
                 return ended;
             }
             for entry in due {
-                if entry.ticket.fire(TIMED_OUT) {
+                if entry.ticket.fire_timer() {
                     ended += 1;
                 } else {
                     self.forsaken
@@ -137,20 +134,28 @@ impl Timers {
 
     /// Whether a timer could still end somebody's wait. Drops those that could not.
     pub(crate) fn any_open(&self) -> bool {
+        let mut dead = Vec::new();
         let mut heap = self.heap.lock();
         while heap.peek().is_some_and(|entry| !entry.0.ticket.is_open()) {
-            heap.pop();
+            dead.extend(heap.pop());
         }
         let first_ns = heap.peek().map_or(NEVER, |entry| entry.0.at_ns);
         self.next_ns.store(first_ns, Ordering::Release);
-        !heap.is_empty()
+        let any = !heap.is_empty();
+        drop(heap);
+        // Outside the lock: the last reference to a waiter may go with them.
+        drop(dead);
+        any
     }
 
-    /// Drops all timers: the runtime has ended.
-    pub(crate) fn clear(&self) {
+    /// Ends all waits early: the runtime has ended. A future that slept finds out by the clock, and
+    /// sets its timer elsewhere.
+    pub(crate) fn end(&self) {
         let all = std::mem::take(&mut *self.heap.lock());
         self.next_ns.store(NEVER, Ordering::Release);
-        drop(all);
+        for Reverse(entry) in all {
+            entry.ticket.fire_timer();
+        }
     }
 
     #[cfg(all(test, not(loom)))]

@@ -16,6 +16,10 @@ impl GRef {
         None
     }
 
+    pub(crate) fn is_running_here(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn wait_word(&self) -> &WaitWord {
         match *self {}
     }

@@ -20,6 +20,8 @@
 
 use super::{G, GRef, Spec, Status};
 use crate::handle::JoinError;
+use crate::quiet::drop_quietly;
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,8 +31,8 @@ use std::ptr::NonNull;
 pub(crate) struct VTable {
     /// Runs the closure and stores the result; never unwinds. On the goroutine's stack.
     pub(crate) run: unsafe fn(NonNull<G>),
-    /// Drops the closure if it is still there and stores this error as the result.
-    pub(crate) fail: unsafe fn(NonNull<G>, JoinError),
+    /// Stores this error as the result; gives out the closure, if it is still there, to be dropped.
+    pub(crate) fail: unsafe fn(NonNull<G>, JoinError) -> Option<Leftover>,
     /// Moves the result (`Result<T, JoinError>`) to the pointer.
     pub(crate) take_output: unsafe fn(NonNull<G>, *mut ()),
     /// Drops the result in place.
@@ -98,11 +100,12 @@ unsafe fn run<F: FnOnce() -> T, T>(g: NonNull<G>) {
     unsafe { stage.get().write(Stage::Output(output)) };
 }
 
-unsafe fn fail<F, T>(g: NonNull<G>, error: JoinError) {
+unsafe fn fail<F: 'static, T: 'static>(g: NonNull<G>, error: JoinError) -> Option<Leftover> {
     // SAFETY: called through this goroutine's table, by its M, when it will not run (again).
-    let old = unsafe { stage::<F, T>(g).get().replace(Stage::Output(Err(error))) };
-    // A closure's drop is user code, and may panic.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+    match unsafe { stage::<F, T>(g).get().replace(Stage::Output(Err(error))) } {
+        Stage::Entry(f) => Some(Leftover(Box::new(f))),
+        _ => None,
+    }
 }
 
 unsafe fn take_output<F, T>(g: NonNull<G>, to: *mut ()) {
@@ -119,8 +122,7 @@ unsafe fn take_output<F, T>(g: NonNull<G>, to: *mut ()) {
 unsafe fn drop_output<F, T>(g: NonNull<G>) {
     // SAFETY: called by whom the join word gave the result.
     let output = unsafe { stage::<F, T>(g).get().replace(Stage::Gone) };
-    // A result's drop is user code, and may panic; nobody is there to hear of it but the hook.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+    drop_quietly(output);
 }
 
 unsafe fn free<F, T>(g: NonNull<G>) {
@@ -149,10 +151,22 @@ pub(crate) fn end(g: &GRef) {
     }
 }
 
-/// Ends a goroutine that will not run (again), on its M or before it has one.
-pub(crate) fn end_without_running(g: &GRef, error: JoinError) {
+/// A closure that will not run. Dropping it is user code; it happens quietly.
+pub(crate) struct Leftover(Box<dyn Any>);
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        drop_quietly(std::mem::replace(&mut self.0, Box::new(())));
+    }
+}
+
+/// Ends a goroutine that will not run (again), on its M or before it has one. Its closure is the
+/// caller's to drop: after everything that the closure's drop could wait for.
+#[must_use]
+pub(crate) fn end_without_running(g: &GRef, error: JoinError) -> Option<Leftover> {
     // SAFETY: the caller has taken it out of its queue, or its M will not resume it: the stage is
     // the caller's.
-    unsafe { (g.vtable().fail)(g.as_nonnull(), error) };
+    let leftover = unsafe { (g.vtable().fail)(g.as_nonnull(), error) };
     end(g);
+    leftover
 }

@@ -283,6 +283,12 @@ impl GRef {
         CurrentM::get()?.running()
     }
 
+    /// Whether the caller is this goroutine, on its stack.
+    #[inline]
+    pub(crate) fn is_running_here(&self) -> bool {
+        CurrentM::get().is_some_and(|m| ptr::eq(m.running_ptr(), self.as_ptr()))
+    }
+
     #[inline]
     pub(crate) fn wait_word(&self) -> &WaitWord {
         &self.wait
@@ -334,8 +340,9 @@ pub(crate) fn ready(g: GRef) {
     g.set_status(Status::Runnable);
     match CurrentM::get() {
         Some(m) if ptr::eq(m.as_ptr(), home) => m.push_ready(g),
-        // SAFETY: the goroutine is parked on a stack of that M, and an M with a live stack, and
-        // the runtime that owns it, are never freed.
+        // SAFETY: the goroutine is parked on a stack of that M until the inbox has it, and an M
+        // with a live stack, and the runtime that owns it, are not freed; from the push on `post`
+        // keeps the record itself.
         _ => unsafe { &*home }.post(g),
     }
 }

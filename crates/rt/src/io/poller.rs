@@ -36,7 +36,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Events per system call. More only delays the first of a batch.
@@ -58,6 +58,8 @@ pub struct Poller {
     fosters: Lock<usize>,
     /// Protected by its lock. A batch at rest between rounds; a second thread makes its own.
     batch: Lock<Option<Box<Batch>>>,
+    /// Atomic: written by the owner.
+    in_kernel: AtomicBool,
     /// Atomic. Waits of goroutines and futures that only this poller can end.
     waiting: AtomicUsize,
 }
@@ -99,6 +101,7 @@ impl Poller {
             adopted: Lock::new(Vec::new()),
             fosters: Lock::new(0),
             batch: Lock::new(None),
+            in_kernel: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
         }))
     }
@@ -111,9 +114,17 @@ impl Poller {
     /// Those of `epoll_wait`, which mean a broken runtime: the descriptor is not an epoll instance.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<usize> {
         self.with_batch(|batch| {
+            self.in_kernel.store(true, Ordering::SeqCst);
             let collected = self.epoll.wait(&mut batch.events, timeout);
+            // Before anybody is woken: until then `waiting_count` speaks for them.
+            self.in_kernel.store(false, Ordering::SeqCst);
             self.round(batch, collected)
         })
+    }
+
+    /// Whether the owner is waiting right now, and has taken nothing in yet.
+    pub(crate) fn is_in_kernel(&self) -> bool {
+        self.in_kernel.load(Ordering::SeqCst)
     }
 
     /// A round of another poller that has adopted this one.

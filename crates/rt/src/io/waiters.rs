@@ -41,7 +41,7 @@ impl Waiter {
             Self::Ticket(ticket) => {
                 ticket.fire(LOOK_AGAIN);
             }
-            Self::Task(waker) | Self::Thread(waker) => waker.wake(),
+            Self::Task(waker) | Self::Thread(waker) => crate::wait::wake(waker),
         }
     }
 

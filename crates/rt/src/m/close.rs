@@ -7,8 +7,10 @@
 //! not end either (its thread-locals may be borrowed from those stacks), so it sleeps for good.
 
 use super::CurrentM;
+use crate::g::cell::Leftover;
 use crate::g::{GRef, cell};
 use crate::handle::JoinError;
+use crate::quiet::drop_quietly;
 use crate::work::Work;
 
 impl CurrentM {
@@ -17,18 +19,22 @@ impl CurrentM {
         let sched = self.sched();
         // A runner without a task holds nothing of anybody's, so it need not be frozen.
         crate::task::dismiss_runners(self);
-        self.drop_queues();
+        // Handles first, closures after: a closure's drop may wait for any of these.
+        let mut leftovers = self.cancel_queues();
         self.poller.clear();
-        self.timers.clear();
+        self.timers.end();
         let frozen: Vec<GRef> = self.registry.lock().iter().map(|(_, g)| g.clone()).collect();
         for g in &frozen {
             // Not resumed any more: nobody but this thread could.
-            cell::end_without_running(g, JoinError::cancelled());
+            leftovers.extend(cell::end_without_running(g, JoinError::cancelled()));
         }
-        // Handles that were dropped by the closures above may have placed work again.
-        self.drop_queues();
         let last = frozen.is_empty();
         drop(frozen);
+        // The drops may place work again, and poller and timers have readied what is frozen.
+        while !leftovers.is_empty() {
+            drop(leftovers);
+            leftovers = self.cancel_queues();
+        }
         if !last {
             sched.note_frozen();
             // Keeps the runtime, and with it every record that a frozen stack refers to.
@@ -39,7 +45,10 @@ impl CurrentM {
         }
     }
 
-    fn drop_queues(&self) {
+    /// Empties every queue that this M may empty; what is in them answers "cancelled". Returns
+    /// what there is to drop.
+    fn cancel_queues(&self) -> Vec<Leftover> {
+        let mut leftovers = Vec::new();
         loop {
             self.take_inbox();
             let ready: Vec<GRef> = self.local().ready.borrow_mut().drain(..).collect();
@@ -53,22 +62,23 @@ impl CurrentM {
                 .chain(std::iter::from_fn(|| self.sched().global.pop()))
                 .collect();
             if works.is_empty() {
-                return;
+                return leftovers;
             }
-            works.into_iter().for_each(drop_work);
+            leftovers.extend(works.into_iter().filter_map(cancel_work));
         }
     }
 }
 
-/// Cancels work that will not run.
-pub(crate) fn drop_work(work: Work) {
+/// Cancels work that will not run; the closure, if there is one, is the caller's to drop.
+#[must_use]
+pub(crate) fn cancel_work(work: Work) -> Option<Leftover> {
     match work {
         // A started one is still in its registry and is failed from there.
-        Work::Goroutine(g) if !g.m().is_null() => drop(g),
+        Work::Goroutine(g) if !g.m().is_null() => None,
         Work::Goroutine(g) => cell::end_without_running(&g, JoinError::cancelled()),
-        // Dropping the future is user code.
         Work::Task(task) => {
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(task)));
+            drop_quietly(task);
+            None
         }
     }
 }

@@ -46,6 +46,7 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
 
 thread_local! {
     /// The M of this thread; null on threads that are not the scheduler's.
@@ -64,6 +65,8 @@ pub(crate) struct M {
     pub(crate) poller: Arc<Poller>,
     pub(crate) timers: Timers,
     inbox: GInbox,
+    /// Threads inside [`M::post`]. Atomic: the record is not freed before it is 0.
+    posting: AtomicUsize,
     pub(crate) bell: SleepWord,
     /// Goroutines that were started here and have not ended. Written by this thread, read by all.
     pub(crate) live: AtomicUsize,
@@ -77,12 +80,16 @@ pub(crate) struct M {
     running: AtomicPtr<G>,
     /// sysmon: the running goroutine should yield at its next chance.
     pub(crate) yield_requested: AtomicBool,
+    /// Wakers of the tasks that were spawned here and have not ended, for the end of the runtime.
+    pub(crate) tasks: Lock<Slab<Option<Waker>>>,
     /// The kernel's number of this thread; 0 when retired. Written by this thread.
     pub(crate) tid: AtomicI32,
     /// The M that polls this one's epoll while this one is stuck or retired. Protected by the lock.
     pub(crate) adopted_by: Lock<Option<u32>>,
     /// Pollers of others that this M's poller contains. Atomic.
     pub(crate) adoptees: AtomicUsize,
+    /// Whether `adopted_by` is set, to be asked without the lock. Written under it.
+    pub(crate) is_adopted: AtomicBool,
     /// Touched by this M's thread alone, through [`CurrentM`].
     local: Local,
 }
@@ -102,6 +109,7 @@ impl M {
             poller: Poller::new()?,
             timers: Timers::new(),
             inbox: GInbox::new(),
+            posting: AtomicUsize::new(0),
             bell: SleepWord::new(),
             live: AtomicUsize::new(0),
             arriving: AtomicUsize::new(0),
@@ -109,9 +117,11 @@ impl M {
             switches: AtomicU64::new(0),
             running: AtomicPtr::new(ptr::null_mut()),
             yield_requested: AtomicBool::new(false),
+            tasks: Lock::new(Slab::new()),
             tid: AtomicI32::new(0),
             adopted_by: Lock::new(None),
             adoptees: AtomicUsize::new(0),
+            is_adopted: AtomicBool::new(false),
             local: Local::new(),
         })
     }
@@ -124,11 +134,29 @@ impl M {
     }
 
     /// Anyone: a goroutine of this M has become runnable.
+    ///
+    /// Until the push the goroutine keeps the M alive: it is parked there. After it the M may run
+    /// it to its end, and with it the runtime, while we are still about to ring. `posting` keeps
+    /// the record for so long; leaving is the last access to it.
     pub(crate) fn post(&self, g: GRef) {
+        self.posting.fetch_add(1, Ordering::Relaxed);
         self.inbox.push(g);
         if self.bell.ring() {
             self.poller.notify();
         }
+        self.posting.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Waits until nobody is inside [`M::post`]: the record is about to be freed.
+    pub(crate) fn wait_for_posters(&self) {
+        while self.posting.load(Ordering::Acquire) > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Takes what is in the inbox. Its own thread does this, and when the runtime has ended anyone.
+    pub(crate) fn empty_inbox(&self, each: impl FnMut(GRef)) {
+        self.inbox.take(each);
     }
 
     /// Anyone: makes this M look at everything again before it sleeps.
@@ -230,9 +258,20 @@ impl CurrentM {
     /// blocks in it blocks the thread.
     pub(crate) fn on_thread_stack<R>(&self, f: impl FnOnce() -> R) -> R {
         let Some(g) = self.running() else { return f() };
+        let _back = RunningAgain { m: *self, g: g.as_ptr().cast_mut() };
         self.running.store(ptr::null_mut(), Ordering::Relaxed);
-        let result = g.exec(self).on_thread_stack(f);
-        self.running.store(g.as_ptr().cast_mut(), Ordering::Relaxed);
-        result
+        g.exec(self).on_thread_stack(f)
+    }
+}
+
+/// Puts the running goroutine back, also when `f` unwinds.
+struct RunningAgain {
+    m: CurrentM,
+    g: *mut G,
+}
+
+impl Drop for RunningAgain {
+    fn drop(&mut self) {
+        self.m.running.store(self.g, Ordering::Relaxed);
     }
 }

@@ -10,6 +10,7 @@
 //! Work in a ring may be stolen until it starts. Placed work goes through an inbox and may not.
 
 use super::CurrentM;
+use super::close::cancel_work;
 use crate::g::GRef;
 use crate::work::Work;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,10 @@ impl CurrentM {
     /// Puts a goroutine that has not started where it is to start.
     #[inline]
     pub(crate) fn place(&self, g: GRef, placement: Placement) {
+        if self.sched().is_stopping() {
+            drop(cancel_work(Work::Goroutine(g)));
+            return;
+        }
         match placement {
             Placement::Auto if !self.accepts() => self.push_fresh(Work::Goroutine(g)),
             Placement::Auto | Placement::Spread => self.spread(g),
@@ -88,6 +93,10 @@ impl CurrentM {
             self.local().ready.borrow_mut().push_back(g);
         } else {
             m.post(g);
+            if sched.is_stopping() {
+                // That M may have emptied its inbox for the last time before the post.
+                sched.cancel_inbox(m);
+            }
         }
     }
 }

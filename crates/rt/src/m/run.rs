@@ -19,9 +19,9 @@ use super::local::{BUDGET, Request};
 use super::{CURRENT, CurrentM, M};
 use crate::g::{GRef, Status, cell};
 use crate::handle::JoinError;
+use crate::quiet::{Bomb, quietly};
 use crate::sched::Sched;
 use crate::work::Work;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,7 +40,9 @@ pub(crate) fn thread_main(sched: Arc<Sched>, index: u32) {
     m.local().stacks.replace(Some(crate::stacks::new_cache()));
     m.local().random.set(0x9E37_79B9 ^ (index + 1).wrapping_mul(0x85EB_CA6B));
     m.take_back_poller();
+    let bomb = Bomb("the scheduler of an M unwound");
     m.work();
+    bomb.defuse();
     m.local().stacks.replace(None);
     m.tid.store(0, Ordering::Relaxed);
     CURRENT.set(std::ptr::null());
@@ -65,8 +67,10 @@ impl CurrentM {
             if tick.is_multiple_of(TIMER_TICKS) {
                 self.fire_timers();
             }
-            if !self.p.has_licence() {
+            if self.is_adopted.load(Ordering::Relaxed) {
                 self.take_back_poller();
+            }
+            if !self.p.has_licence() {
                 self.try_licence();
             }
             match self.pick(tick) {
@@ -78,12 +82,13 @@ impl CurrentM {
     }
 
     pub(super) fn take_inbox(&self) {
-        self.inbox.take(|g| {
+        self.empty_inbox(|g| {
             self.local().ready.borrow_mut().push_back(g);
         });
     }
 
     pub(super) fn fire_timers(&self) -> usize {
+        self.sched().errands.run(self);
         if self.timers.next_ns() == crate::timers::NEVER {
             return 0;
         }
@@ -217,7 +222,7 @@ impl CurrentM {
     /// Gives a fresh goroutine a stack and a home. `false` if it will not run.
     fn start(&self, g: &GRef) -> bool {
         if g.abort_requested() {
-            cell::end_without_running(g, JoinError::cancelled());
+            drop(cell::end_without_running(g, JoinError::cancelled()));
             return false;
         }
         let mut stacks = self.local().stacks.borrow_mut();
@@ -227,7 +232,7 @@ impl CurrentM {
             Err(error) => {
                 drop(stacks);
                 crate::stacks::report_failure(&error);
-                cell::end_without_running(g, JoinError::no_stack(error.to_string()));
+                drop(cell::end_without_running(g, JoinError::no_stack(error.to_string())));
                 return false;
             }
         };
@@ -251,10 +256,7 @@ impl CurrentM {
         if let Some(cache) = self.local().stacks.borrow_mut().as_mut() {
             cache.give(stack);
         }
-        // User code may run in here (a result that nobody wants is dropped) and must not unwind
-        // into the scheduler.
-        if catch_unwind(AssertUnwindSafe(|| cell::end(&g))).is_err() {
-            crate::say::die("the end of a goroutine unwound");
-        }
+        // User code may run in here: a result that nobody wants is dropped.
+        quietly(|| cell::end(&g));
     }
 }

@@ -96,7 +96,9 @@ impl CurrentM {
             return false;
         }
         self.return_licence();
-        self.sched().adopt_poller(self, 0, || true)
+        // Whoever polls for M0, if that is stuck itself: adoption does not nest.
+        let by = self.sched().m(0).adopted_by.lock().unwrap_or(0);
+        self.sched().adopt_poller(self, by, || true)
     }
 
     /// This M runs (again): its poller is its own business.

@@ -78,6 +78,8 @@ impl Idle {
         if m.is_none() {
             self.searching.fetch_sub(1, Ordering::SeqCst);
         }
+        // Whoever is told of the sleeper's absence next (sysmon) must see the shorter list.
+        fence(Ordering::SeqCst);
         m
     }
 
@@ -128,6 +130,8 @@ impl Idle {
         let Some(at) = list.iter().position(|other| *other == m) else { return false };
         list.remove(at);
         self.count.store(list.len(), Ordering::Relaxed);
+        drop(list);
+        fence(Ordering::SeqCst);
         true
     }
 }

@@ -56,11 +56,23 @@ impl Cell {
                 // Taken out first: a waker may run arbitrary code, and not under our lock.
                 let waker = waker.lock().take();
                 if let Some(waker) = waker {
-                    waker.wake();
+                    wake(waker);
                 }
             }
         }
     }
+}
+
+/// Runs a waker: user code, which must not unwind into whoever claimed.
+#[cfg(not(loom))]
+pub(crate) fn wake(waker: Waker) {
+    crate::quiet::quietly(|| waker.wake());
+}
+
+/// Runs a waker.
+#[cfg(loom)]
+pub(crate) fn wake(waker: Waker) {
+    waker.wake();
 }
 
 /// The cells of plain threads, for [`blocked_threads`]. Protected by the lock; swept when it grows.

@@ -52,13 +52,19 @@ impl FutureWait {
             panic!("FutureWait::poll: no wait is under way; call arm first");
         };
         if cell.word.outcome().is_none() {
-            let Wake::Task(slot) = &cell.wake else { unreachable!("made by Cell::for_future") };
-            let mut slot = slot.lock();
-            match &mut *slot {
-                Some(waker) if waker.will_wake(cx.waker()) => {}
-                other => *other = Some(cx.waker().clone()),
-            }
+            let Wake::Task(cell_slot) = &cell.wake else {
+                unreachable!("made by Cell::for_future")
+            };
+            let slot = cell_slot.lock();
+            let known = slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
             drop(slot);
+            if !known {
+                // Cloning and dropping a waker is user code: not under the lock. Between the two
+                // locks only a claim can come, and that shows below.
+                let waker = cx.waker().clone();
+                let older = cell_slot.lock().replace(waker);
+                drop(older);
+            }
             // Fails when already parked (an earlier poll did it) or when claimed: told apart below.
             cell.word.commit(seq);
             if cell.word.outcome().is_none() {

@@ -37,9 +37,11 @@ mod word;
 pub use future::FutureWait;
 pub use reason::WaitReason;
 pub use ticket::{Fired, Ticket};
+#[cfg(not(loom))]
 pub(crate) use waiting::TIMED_OUT;
 pub use waiting::{Outcome, Waiting};
 
 #[cfg(not(loom))]
 pub(crate) use cell::blocked_threads;
+pub(crate) use cell::wake;
 pub(crate) use word::WaitWord;

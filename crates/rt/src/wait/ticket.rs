@@ -5,6 +5,7 @@
 //! still remove left-over tickets, or a loop of time-outs would grow their queues without bound.
 
 use super::cell::Cell;
+use super::waiting::TIMED_OUT;
 use super::word::{Claimed, WaitWord};
 use crate::g::GRef;
 use millpond_prim::sync::Arc;
@@ -41,10 +42,27 @@ impl Ticket {
         Self { target: Target::Goroutine(g), seq }
     }
 
-    /// Ends the wait with `outcome` (below 2^14 - 1) unless it has ended. On `Some`, the caller is
-    /// the one that ended it and owes the waiter a [`Fired::ready`] (dropping `Fired` does it too).
+    /// Ends the wait with `outcome` unless it has ended. On `Some`, the caller is the one that ended
+    /// it and owes the waiter a [`Fired::ready`] (dropping `Fired` does it too).
+    ///
+    /// # Panics
+    /// If `outcome` is 2^14 - 1 (a timer's) or more.
     #[inline]
     pub fn claim(&self, outcome: u16) -> Option<Fired> {
+        assert!(
+            outcome < TIMED_OUT,
+            "Ticket::claim: outcome {outcome}, expected below {TIMED_OUT}"
+        );
+        self.claim_any(outcome)
+    }
+
+    /// A timer's claim and resumption; `false` if the wait had ended.
+    pub(crate) fn fire_timer(&self) -> bool {
+        self.claim_any(TIMED_OUT).is_some()
+    }
+
+    #[inline]
+    fn claim_any(&self, outcome: u16) -> Option<Fired> {
         match self.target.word().claim(self.seq, outcome)? {
             Claimed::BeforePark => Some(Fired(None)),
             Claimed::Parked => Some(Fired(Some(self.target.clone()))),

@@ -55,8 +55,14 @@ impl Waiting {
 
     /// Leaves until a party ends the wait or `deadline` passes. Parks the goroutine, or blocks the
     /// plain thread.
+    ///
+    /// # Panics
+    /// If another goroutine of the same thread began the wait: only its own may leave its stack.
     #[inline]
     pub fn park(mut self, reason: WaitReason, deadline: Option<Instant>) -> Outcome {
+        if let Target::Goroutine(g) = &self.owner {
+            assert!(g.is_running_here(), "Waiting::park: another goroutine began this wait");
+        }
         self.open = false;
         let word = self.owner.word();
         if word.outcome().is_none() {
