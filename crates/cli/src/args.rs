@@ -40,16 +40,32 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", env = "MILLPOND_PROCS")]
     pub(crate) procs: Option<usize>,
     /// How long open connections may take to finish after SIGINT or SIGTERM
-    #[arg(long, value_name = "SECS", env = "MILLPOND_DRAIN", default_value = "10", value_parser = seconds)]
+    #[arg(
+        long, value_name = "SECS",
+        env = "MILLPOND_DRAIN", default_value = "10",
+        value_parser = seconds,
+    )]
     pub(crate) drain: Duration,
     /// After how long without progress a connection is closed
-    #[arg(long, value_name = "SECS", env = "MILLPOND_IDLE", default_value = "60", value_parser = seconds_above_zero)]
+    #[arg(
+        long, value_name = "SECS",
+        env = "MILLPOND_IDLE", default_value = "60",
+        value_parser = seconds_above_zero,
+    )]
     pub(crate) idle: Duration,
     /// How long the head of a request may take
-    #[arg(long, value_name = "SECS", env = "MILLPOND_HEADER_TIMEOUT", default_value = "10", value_parser = seconds_above_zero)]
+    #[arg(
+        long, value_name = "SECS",
+        env = "MILLPOND_HEADER_TIMEOUT", default_value = "10",
+        value_parser = seconds_above_zero,
+    )]
     pub(crate) header_timeout: Duration,
     /// How large the head of a request may be: 431 above
-    #[arg(long, value_name = "BYTES", env = "MILLPOND_MAX_HEADER", default_value = "16384", value_parser = header_bytes)]
+    #[arg(
+        long, value_name = "BYTES",
+        env = "MILLPOND_MAX_HEADER", default_value = "16384",
+        value_parser = header_bytes,
+    )]
     pub(crate) max_header: usize,
     /// How large the body of a request may be: 413 above
     #[arg(long, value_name = "BYTES", env = "MILLPOND_MAX_BODY", default_value = "16777216")]
@@ -60,10 +76,18 @@ pub(crate) struct Serve {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Million {
     /// How many goroutines
-    #[arg(long, value_name = "N", env = "MILLPOND_COUNT", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    #[arg(
+        long, value_name = "N",
+        env = "MILLPOND_COUNT", default_value = "1000000",
+        value_parser = clap::value_parser!(u32).range(1..=100_000_000),
+    )]
     pub(crate) count: u32,
     /// How many bytes each keeps alive on its stack, checked after it was woken
-    #[arg(long, value_name = "BYTES", env = "MILLPOND_LIVE", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=4 << 20))]
+    #[arg(
+        long, value_name = "BYTES",
+        env = "MILLPOND_LIVE", default_value = "0",
+        value_parser = clap::value_parser!(u32).range(0..=4 << 20),
+    )]
     pub(crate) live: u32,
     /// How many goroutines run at once [default: the processors of this process]
     #[arg(long, value_name = "N", env = "MILLPOND_PROCS")]
@@ -80,16 +104,28 @@ pub(crate) struct Load {
     #[arg(value_name = "HOST:PORT", env = "MILLPOND_TARGET")]
     pub(crate) target: String,
     /// How many connections, each with one request at a time
-    #[arg(long, value_name = "N", env = "MILLPOND_CONNS", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, value_name = "N",
+        env = "MILLPOND_CONNS", default_value = "100",
+        value_parser = clap::value_parser!(u32).range(1..),
+    )]
     pub(crate) conns: u32,
     /// For how long
-    #[arg(long, value_name = "S", env = "MILLPOND_SECS", default_value = "10", value_parser = seconds_above_zero)]
+    #[arg(
+        long, value_name = "S",
+        env = "MILLPOND_SECS", default_value = "10",
+        value_parser = seconds_above_zero,
+    )]
     pub(crate) secs: Duration,
     /// Speak HTTP (GET /) instead of the echo
     #[arg(long, env = "MILLPOND_LOAD_HTTP")]
     pub(crate) http: bool,
     /// How large an echoed message is
-    #[arg(long, value_name = "BYTES", env = "MILLPOND_SIZE", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(
+        long, value_name = "BYTES",
+        env = "MILLPOND_SIZE", default_value = "64",
+        value_parser = clap::value_parser!(u32).range(1..=1 << 20),
+    )]
     pub(crate) size: u32,
     /// How many goroutines run at once [default: the processors of this process]
     #[arg(long, value_name = "N", env = "MILLPOND_PROCS")]

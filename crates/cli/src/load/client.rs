@@ -1,4 +1,11 @@
 //! One connection of the load, and what all of them share.
+//!
+//! A [`Client`] lives in its goroutine and speaks one of the protocols ([`Speak`]); a [`Run`] is
+//! shared by all and holds the clock, the counts and the histograms. The start and the end are wait
+//! groups: nobody sends before all are connected, and the report waits for the last reply.
+//!
+//! A connection that fails is counted with the first reason and not made again: a closed loop over a
+//! server that refuses would otherwise measure how fast one can be refused.
 
 use super::echo::Echo;
 use super::http::Http;

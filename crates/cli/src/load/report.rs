@@ -1,6 +1,8 @@
 //! What the load found, as a table and as JSON.
 //!
 //! Percentiles come from an HDR histogram of three digits; the largest value is exact to as many.
+//! The rate is over the whole run, from the start until the last reply was in, so that replies which
+//! came late do not make it better.
 
 use crate::table::{self, Table};
 use hdrhistogram::Histogram;

@@ -1,4 +1,9 @@
 //! The ring: gates, the goroutines at them, and going round.
+//!
+//! Each goroutine owns a [`Seat`]: its gate, its neighbour's, and the counts of all. What a seat owes
+//! to others (an open gate, being counted off) it pays when it is dropped, if it has not before; so
+//! a closure that is dropped without having run pays too, and nobody waits for it. The memory of a
+//! goroutine is thus its stack, its record and one gate.
 
 use super::live;
 use indicatif::ProgressBar;

@@ -33,3 +33,35 @@ impl Alarm {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_rt::Builder;
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    #[test]
+    fn a_deadline_may_move_both_ways_and_is_never_early() {
+        Builder::new()
+            .procs(1)
+            .private()
+            .run(|| {
+                let (mut alarm, began) = (Alarm::default(), Instant::now());
+                let later = began + Duration::from_millis(30);
+                millpond_rt::block_on(async {
+                    // Set, moved nearer, moved away: polled once each.
+                    for offset_ms in [10_000, 5, 30] {
+                        let at = began + Duration::from_millis(offset_ms);
+                        poll_fn(|cx| Poll::Ready(alarm.poll(cx, Some(at)).is_ready())).await;
+                    }
+                    poll_fn(|cx| alarm.poll(cx, Some(later))).await;
+                });
+                assert!(Instant::now() >= later);
+                let mut never = poll_fn(|cx| Poll::Ready(alarm.poll(cx, None).is_pending()));
+                let pinned = Pin::new(&mut never);
+                assert!(millpond_rt::block_on(pinned));
+            })
+            .unwrap();
+    }
+}
