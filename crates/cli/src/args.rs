@@ -5,6 +5,7 @@
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -152,7 +153,8 @@ impl Args {
                 let lines = text.lines().take_while(|line| !line.trim().is_empty());
                 let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
                 let what = line.strip_prefix("error: ").unwrap_or(&line);
-                eprintln!("millpond: {what} (millpond --help tells more)");
+                // As above.
+                let _ = writeln!(io::stderr(), "millpond: {what} (millpond --help tells more)");
                 ExitCode::from(2)
             }
         })

@@ -15,7 +15,8 @@ mod serve;
 mod table;
 
 use args::{Args, Command};
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -31,9 +32,14 @@ fn main() -> ExitCode {
         Command::Load(load) => ("load", on_runtime(load.procs, move || load::run(&load))),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("millpond {name}: {error}");
+        say(format_args!("{name}: {error}"));
         ExitCode::FAILURE
     })
+}
+
+/// One line for the operator. An error stream that nobody reads is no reason to stop.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "millpond {line}");
 }
 
 /// Runs `body` as the first goroutine.
@@ -49,6 +55,6 @@ where
 }
 
 /// `error` with what was tried.
-fn context(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> io::Error {
+fn context(what: impl Display) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{what}: {error}"))
 }

@@ -28,6 +28,19 @@ fn wait_until_refused(addr: SocketAddr) {
     }
 }
 
+/// Waits until the server has goroutines for `count` HTTP connections. One that the kernel has and
+/// the server has not would be reset when the listener closes.
+fn wait_until_accepted(client: &mut Client, count: usize) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let dump = client.ask("GET /debug/goroutines HTTP/1.1\r\nhost: x\r\n\r\n");
+        if dump.text().matches(" (http) [").count() >= count {
+            return;
+        }
+        assert!(Instant::now() < until, "not accepted: {}", dump.text());
+    }
+}
+
 #[test]
 fn sigterm_lets_a_request_in_flight_finish_and_closes_what_is_idle() {
     let server = Server::start(&["--drain", "30"]);
@@ -35,6 +48,7 @@ fn sigterm_lets_a_request_in_flight_finish_and_closes_what_is_idle() {
     let mut idle = Client::connect(server.http);
     assert_eq!(idle.ask("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").status, 200);
     let mut fresh = Client::connect(server.http);
+    wait_until_accepted(&mut idle, 3);
     let mut echo = Client::connect(server.echo);
     echo.send("before");
     assert_eq!(echo.read_bytes(6), b"before");

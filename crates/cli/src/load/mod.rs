@@ -16,12 +16,12 @@ mod http;
 mod report;
 
 use crate::args::Load;
-use crate::context;
+use crate::{context, say};
 use client::{Client, Run};
 use indicatif::{ProgressBar, ProgressStyle};
 use millpond::net::TcpStream;
 use millpond::{go, time};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,15 +41,12 @@ pub(crate) fn run(args: &Load) -> io::Result<ExitCode> {
     bar.finish_and_clear();
 
     let report = run.report(took);
-    if args.json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.table());
-    }
+    let text = if args.json { format!("{}\n", report.json()) } else { report.table() };
+    io::stdout().write_all(text.as_bytes())?;
     if report.is_clean() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("millpond load: {}", report.complaint());
+    say(format_args!("load: {}", report.complaint()));
     Ok(ExitCode::FAILURE)
 }
 

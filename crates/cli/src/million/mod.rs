@@ -25,11 +25,12 @@ mod report;
 mod ring;
 
 use crate::args::Million;
+use crate::say;
 use indicatif::{ProgressBar, ProgressStyle};
 use millpond_sys::task::{Memory, memory};
 use report::Report;
 use ring::Ring;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -37,15 +38,12 @@ pub(crate) fn run(args: &Million) -> io::Result<ExitCode> {
     let bar = progress_bar(u64::from(args.count));
     let report = measure(args, &bar)?;
     bar.finish_and_clear();
-    if args.json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.table());
-    }
+    let text = if args.json { format!("{}\n", report.json()) } else { report.table() };
+    io::stdout().write_all(text.as_bytes())?;
     if report.verified == u64::from(args.count) {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("millpond million: {}", report.shortfall());
+    say(format_args!("million: {}", report.shortfall()));
     Ok(ExitCode::FAILURE)
 }
 

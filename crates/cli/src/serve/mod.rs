@@ -13,12 +13,13 @@ mod http;
 mod status;
 
 use crate::args::Serve;
-use crate::context;
-use millpond::net::TcpListener;
-use millpond::service::{Acceptor, Connections, Manner};
+use crate::{context, say};
+use millpond::net::{TcpListener, TcpStream};
+use millpond::service::{Acceptor, Connections, Drained, Live, Manner, Shortage};
 use millpond::signal::{self, SIGINT, SIGTERM, Signals};
 use millpond::{Builder, go};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -82,15 +83,12 @@ fn start_echo(listener: TcpListener, server: &Arc<Server>) {
 /// would look alive and be deaf.
 fn start_loop<H>(name: &'static str, acceptor: Acceptor, handler: H)
 where
-    H: Fn(millpond::net::TcpStream, std::net::SocketAddr, millpond::service::Live)
-        + Send
-        + Sync
-        + 'static,
+    H: Fn(TcpStream, SocketAddr, Live) + Send + Sync + 'static,
 {
     drop(Builder::new().name(format!("{name} accept")).go(move || {
-        let log = |shortage: &millpond::service::Shortage| eprintln!("millpond {name}: {shortage}");
+        let log = |shortage: &Shortage| say(format_args!("{name}: {shortage}"));
         if let Err(error) = acceptor.run(log, handler) {
-            eprintln!("millpond {name}: accept: {error}");
+            say(format_args!("{name}: accept: {error}"));
             std::process::exit(1);
         }
     }));
@@ -99,15 +97,16 @@ where
 fn drain(server: &Arc<Server>, signals: Signals, first: i32) {
     let open = server.connections.open();
     let limit = server.args.drain;
-    eprintln!("millpond: {}: draining {open} connections, {limit:?} at most", name_of(first));
+    let name = name_of(first);
+    say(format_args!("serve: {name}: draining {open} connections, {limit:?} at most"));
     drop(go(move || {
         if let Ok(second) = signals.recv() {
-            eprintln!("millpond: {}: not waiting any longer", name_of(second));
+            say(format_args!("serve: {}: not waiting any longer", name_of(second)));
             std::process::exit(128 + second);
         }
     }));
-    let drained = server.connections.drain(limit);
-    eprintln!("millpond: drained: {} connections finished, {} cut", drained.finished, drained.cut);
+    let Drained { finished, cut } = server.connections.drain(limit);
+    say(format_args!("serve: drained: {finished} connections finished, {cut} cut"));
 }
 
 fn name_of(signal: i32) -> &'static str {
