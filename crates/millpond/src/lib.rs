@@ -55,7 +55,7 @@ pub use millpond_net as net;
 pub use millpond_net::signal;
 pub use millpond_rt::{
     GoBuilder as Builder, JoinError, JoinHandle, LocalJoinHandle, block_on, blocking,
-    blocking_async, go, go_local, spawn, time, with_stack, yield_async, yield_now,
+    blocking_async, exit, go, go_local, spawn, time, with_stack, yield_async, yield_now,
 };
 pub use millpond_service as service;
 pub use millpond_sync::{self as sync, chan};

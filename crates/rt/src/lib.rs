@@ -64,6 +64,8 @@ mod env;
 #[cfg(not(loom))]
 mod errands;
 #[cfg(not(loom))]
+mod exit;
+#[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]
 mod handle;
@@ -104,6 +106,7 @@ pub use crate::{
     blocking::{blocking, blocking_async},
     coop::{yield_async, yield_now},
     dump::{Counts, Goroutine, counts, goroutines},
+    exit::exit,
     g::Status,
     handle::{JoinError, JoinHandle, LocalJoinHandle},
     runtime::Builder,

@@ -1,0 +1,209 @@
+//! The edges: the end of a runtime under every kind of waiter, user code that panics inside the
+//! scheduler, Ms that are away. Each of these was once a hang or worse.
+
+use millpond_rt::time::{Instant, sleep, sleep_async};
+use millpond_rt::wait::{WaitReason, Waiting};
+use millpond_rt::{Builder, GoBuilder, JoinHandle, block_on, go, go_local, spawn, yield_now};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn run<T: Send + 'static>(procs: usize, body: impl FnOnce() -> T + Send + 'static) -> T {
+    Builder::new().procs(procs).private().run(body).expect("the runtime starts")
+}
+
+#[test]
+fn tasks_of_a_runtime_that_ends_are_dropped_and_answer_cancelled() {
+    for procs in [1, 2, 8] {
+        let held = Arc::new(());
+        let theirs = held.clone();
+        let (pending, queued) = run(procs, move || {
+            let pending = spawn(async move {
+                sleep_async(HOUR).await;
+                drop(theirs);
+            });
+            (0..5).for_each(|_| yield_now());
+            (pending, spawn(async {}))
+        });
+        assert!(pending.join().unwrap_err().is_cancelled());
+        // Polled in time or cancelled: an answer either way, and no panic, no hang.
+        if let Err(error) = queued.join() {
+            assert!(error.is_cancelled());
+        }
+        assert_eq!(Arc::strong_count(&held), 1, "the pending future was dropped");
+    }
+}
+
+#[test]
+fn a_sleep_outlives_the_runtime_that_had_its_timer() {
+    let (began, may_begin) = mpsc::channel::<()>();
+    let sleeper = std::thread::spawn(move || {
+        may_begin.recv().unwrap();
+        let start = Instant::now();
+        block_on(sleep_async(Duration::from_millis(50)));
+        start.elapsed()
+    });
+    Builder::new()
+        .procs(1)
+        .run(move || {
+            began.send(()).unwrap();
+            sleep(Duration::from_millis(10));
+        })
+        .unwrap();
+    assert!(sleeper.join().unwrap() >= Duration::from_millis(50));
+}
+
+#[test]
+fn the_last_goroutine_may_be_woken_by_a_thread_that_outlives_the_runtime() {
+    for _ in 0..300 {
+        let waker_thread = run(1, || {
+            let mut thread = None;
+            block_on(std::future::poll_fn(|cx| {
+                if thread.is_some() {
+                    return Poll::Ready(());
+                }
+                let waker = cx.waker().clone();
+                thread = Some(std::thread::spawn(move || waker.wake()));
+                Poll::Pending
+            }));
+            thread.unwrap()
+        });
+        waker_thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_closure_whose_drop_joins_does_not_stop_the_end() {
+    struct JoinsInDrop(Option<JoinHandle<()>>);
+    impl Drop for JoinsInDrop {
+        fn drop(&mut self) {
+            assert!(self.0.take().unwrap().join().unwrap_err().is_cancelled());
+        }
+    }
+    for procs in [1, 2] {
+        run(procs, || {
+            let parked = go_parked();
+            let guard = JoinsInDrop(Some(parked));
+            drop(GoBuilder::new().local().go(move || drop(guard)));
+        });
+    }
+}
+
+fn go_parked() -> JoinHandle<()> {
+    let parked = GoBuilder::new().local().go(|| sleep(HOUR));
+    (0..3).for_each(|_| yield_now());
+    parked
+}
+
+#[test]
+fn a_goroutine_spread_at_the_end_answers_cancelled() {
+    let (late, handles) = mpsc::channel();
+    run(2, move || {
+        let (started, is_started) = mpsc::channel();
+        drop(go(move || {
+            started.send(()).unwrap();
+            // Blocks its thread until the runtime is over.
+            std::thread::sleep(Duration::from_millis(100));
+            let spread: Vec<_> = (0..4).map(|_| GoBuilder::new().spread().go(|| ())).collect();
+            late.send(spread).unwrap();
+        }));
+        is_started.recv().unwrap();
+    });
+    for handle in handles.recv().unwrap() {
+        assert!(handle.join().unwrap_err().is_cancelled());
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_nobody_else() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose, in a waker");
+        }
+    }
+    run(1, || {
+        let neighbour = go(|| {
+            sleep(Duration::from_millis(20));
+            7
+        });
+        let mut sleep = pin!(sleep_async(Duration::from_millis(5)));
+        let waker: Waker = Arc::new(Panics).into();
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(neighbour.join().unwrap(), 7);
+    });
+}
+
+#[test]
+fn drops_that_panic_with_payloads_that_panic_harm_nobody_else() {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("on purpose, in a payload's drop");
+            }
+        }
+    }
+    struct Captured;
+    impl Drop for Captured {
+        fn drop(&mut self) {
+            std::panic::panic_any(Payload);
+        }
+    }
+    run(1, || {
+        let captured = Captured;
+        let aborted = go(move || std::mem::forget(captured));
+        aborted.abort();
+        assert!(aborted.join().unwrap_err().is_cancelled());
+        // A result that nobody wants, dropped by the scheduler.
+        drop(go(|| Captured));
+        assert_eq!(go(|| 1).join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_wait_can_only_be_parked_by_the_goroutine_that_began_it() {
+    run(1, || {
+        let waiting = Waiting::begin();
+        let thief = go_local(move || {
+            waiting.park(WaitReason::Select, None);
+        });
+        // Its own goroutine cannot wait for anything else meanwhile, so it looks.
+        while !thief.is_finished() {
+            yield_now();
+        }
+        let error = thief.join().unwrap_err();
+        assert!(error.to_string().contains("another goroutine began this wait"));
+    });
+}
+
+#[test]
+fn timers_of_an_m_that_computes_are_fired_by_another() {
+    run(2, || {
+        let (woke, when) = mpsc::channel();
+        let start = Instant::now();
+        drop(spawn(async move {
+            sleep_async(Duration::from_millis(20)).await;
+            woke.send(start.elapsed()).unwrap();
+        }));
+        (0..3).for_each(|_| yield_now());
+        // Computes until the task has answered: only another M can have woken it.
+        loop {
+            match when.try_recv() {
+                Ok(slept) => break assert!(slept >= Duration::from_millis(20)),
+                Err(_) => assert!(start.elapsed() < Duration::from_secs(20), "nobody fired it"),
+            }
+        }
+    });
+}
+
+#[test]
+fn run_is_refused_inside_a_goroutine() {
+    let error = run(1, || go(|| Builder::new().run(|| ())).join().map(drop).unwrap_err());
+    assert!(error.to_string().contains("called from a goroutine"));
+}
