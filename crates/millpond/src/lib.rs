@@ -50,6 +50,8 @@
 //!   goroutines too; the runtime moves the others' fresh work elsewhere. Use [`blocking`].
 //! - When the first goroutine returns, the process ends, as in Go.
 
+#![forbid(unsafe_code)]
+
 pub use millpond_macros::{main, test};
 pub use millpond_net as net;
 pub use millpond_net::signal;

@@ -1,4 +1,7 @@
 //! The UDP socket. Each operation carries one datagram, so there is nothing to be short of.
+//!
+//! That is why the shortcut of streams (a short read means that the next one waits) is not taken
+//! here: a datagram smaller than the buffer says nothing about whether another one is there.
 
 use crate::addr::{ToSocketAddrs, resolve, resolve_async};
 use crate::{common, open};

@@ -6,6 +6,8 @@
 //!   the manner of Go's `/debug/pprof/goroutine?debug=2`;
 //! - [`counts`]: the few numbers that are cheap enough for a status line.
 
+#![forbid(unsafe_code)]
+
 mod goroutines;
 
 pub use goroutines::{GoroutineDump, goroutines};

@@ -1,4 +1,7 @@
 //! The Unix listener.
+//!
+//! Bound to a path or, on Linux, to an abstract name. The path is not removed when the listener
+//! goes, as in `std`: it may belong to a successor already.
 
 use super::stream::UnixStream;
 use crate::{common, open};

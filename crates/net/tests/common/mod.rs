@@ -1,6 +1,6 @@
 //! What the tests of sockets share: the kinds of caller, and an executor of one future.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,6 +1,8 @@
 //! Iteration over what a channel delivers.
 //!
 //! Three iterators over [`Receiver`]: one that waits, one that does not, one that owns its end.
+//! Each `next` is one receive; there is no batching, so a value that was not asked for is still in
+//! the channel for others.
 
 use super::Receiver;
 

@@ -1,6 +1,8 @@
 //! The receiving end: its handle and the forms that wait by parking or blocking.
 //!
-//! Try, register and finish are the steps of `state`; this file gives them a caller.
+//! Try, register and finish are the steps of `state`; this file gives them a caller, and turns what
+//! they find into the results that users see. The last receiver that goes discards the buffer and
+//! gives waiting senders their values back.
 
 use super::future::RecvFuture;
 use super::iter::{IntoIter, Iter, TryIter};

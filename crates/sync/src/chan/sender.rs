@@ -1,6 +1,8 @@
 //! The sending end: its handle and the forms that wait by parking or blocking.
 //!
-//! Try, register and finish are the steps of `state`; this file gives them a caller.
+//! Try, register and finish are the steps of `state`; this file gives them a caller, and turns what
+//! they find into the results that users see. A value that is not sent comes back in the error. The
+//! last sender that goes closes the channel.
 
 use super::future::SendFuture;
 use super::state::Sent;

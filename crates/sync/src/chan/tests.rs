@@ -1,4 +1,7 @@
 //! Behaviour that one thread can see, and what is left behind when it is over.
+//!
+//! Interleavings are explored by the models beside; histories of many threads, goroutines and tasks
+//! are checked in `tests/`.
 
 use super::state::{Received, Sent};
 use super::*;

@@ -1,6 +1,7 @@
 //! What loom explores: exclusion, wake-ups that are never lost, and waiters that give up.
 //!
 //! The models drive `RawMutex`, where the protocol is, with a cell whose accesses loom watches.
+//! A race is then a failed model, not a wrong number.
 
 use super::Mutex;
 use super::raw::{Enqueued, RawMutex, Waiter, YOURS};

@@ -1,4 +1,6 @@
 //! Exclusion, time-outs, guards that travel, and fairness.
+//!
+//! What one thread can see; interleavings are explored by the models beside.
 
 use super::*;
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! Who runs a test's bodies: plain threads, goroutines or tasks, in blocking or in async forms; and
 //! the small tools that the tests share.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use millpond_sync::chan::{Receiver, RecvError, SendError, Sender};
 use std::future::Future;
