@@ -15,9 +15,9 @@
 //! ticket: *try* ([`State::send`], [`State::recv`]), *register* ([`State::register_send`],
 //! [`State::register_recv`], with the number of the arm, which becomes the outcome of the wait)
 //! and *finish* ([`State::finish_send`], [`State::finish_recv`]; for an arm that lost it is the
-//! abort; [`State::accept`] and [`State::decline`] where a value may be on trial). Ending a wait is
-//! one compare-and-swap on its ticket under the lock of one channel: two selects that cross, or one that has both ends of a channel, never hold two locks, and an arm
-//! that lost is passed over.
+//! abort; [`State::accept`] and [`State::decline`] where a value may be on trial). Ending a wait
+//! is one compare-and-swap on its ticket under the lock of one channel: two selects that cross, or
+//! one that has both ends of a channel, never hold two locks, and an arm that lost is passed over.
 //!
 //! Every step that can make somebody runnable returns a [`Fired`], which the caller drops after
 //! unlocking. Steps move values of `T` and never drop, clone or compare one.

@@ -1,6 +1,7 @@
 //! Exclusion, time-outs, guards that travel, and fairness.
 //!
-//! What one thread can see; interleavings are explored by the models beside.
+//! What one thread can see; interleavings are explored by the models beside, which also show that
+//! a waiter that gives up passes on what it was given.
 
 use super::*;
 use std::future::Future;
