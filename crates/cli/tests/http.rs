@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Client, Server};
+use std::io::Read;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
@@ -284,4 +285,46 @@ fn a_client_that_ends_its_side_after_the_request_gets_its_reply() {
     client.stream.get_ref().shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.read_reply().status, 200);
     assert_eq!(client.read_to_end(), b"");
+}
+
+/// Longer than a connection stays with hyper when it is idle.
+const AT_REST: Duration = Duration::from_millis(1_300);
+
+#[test]
+fn a_connection_that_was_at_rest_goes_on_where_it_was() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.http);
+    for _ in 0..2 {
+        assert_eq!(client.ask(&get("/healthz")).status, 200);
+        std::thread::sleep(AT_REST);
+    }
+    // One and a half requests: the half is kept, and completed later.
+    let (head, tail) = ("GET /healthz HTTP/1.1\r\nho", "st: x\r\n\r\n");
+    client.send(format!("{}{head}", get("/")));
+    assert_eq!(client.read_reply().status, 200);
+    std::thread::sleep(AT_REST);
+    assert_eq!(client.ask(tail).text(), "ok\n");
+    let post = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello";
+    assert_eq!(client.ask(post).text(), "hello");
+    std::thread::sleep(AT_REST);
+    assert_eq!(client.ask(post).text(), "hello");
+}
+
+#[test]
+fn a_body_that_nobody_read_is_never_taken_for_a_request() {
+    let server = Server::start(&[]);
+    let smuggled = get("/smuggled");
+    for (head, status) in [("POST /healthz", 405), ("POST /nowhere", 404)] {
+        let mut client = Client::connect(server.http);
+        let length = smuggled.len();
+        client.send(format!("{head} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"));
+        assert_eq!(client.read_reply().status, status);
+        std::thread::sleep(AT_REST);
+        client.send_until_refused(&smuggled);
+        client.stream.get_ref().shutdown(Shutdown::Write).ok();
+        let mut rest = Vec::new();
+        // The server may close with or without a reset; it must not answer.
+        let _ = client.stream.read_to_end(&mut rest);
+        assert_eq!(String::from_utf8_lossy(&rest), "", "{head}");
+    }
 }

@@ -12,6 +12,8 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,8 @@ pub struct Body {
     /// Since when a frame is waited for.
     waiting_since: Option<Instant>,
     alarm: Alarm,
+    /// Atomic: set at the end; the connection looks at it. `None` for a body that has ended already.
+    ended: Option<Arc<AtomicBool>>,
 }
 
 /// Why a body cannot be read to its end. As a reply ([`BodyError::into_reply`]) it is 413, 408 or
@@ -42,8 +46,20 @@ pub enum BodyError {
 
 impl Body {
     pub(super) fn new(incoming: Incoming, limit_bytes: u64, patience: Duration) -> Self {
+        let ended = (!incoming.is_end_stream()).then(Arc::default);
         let (received_bytes, waiting_since, alarm) = (0, None, Alarm::default());
-        Self { incoming, limit_bytes, received_bytes, patience, waiting_since, alarm }
+        Self { incoming, limit_bytes, received_bytes, patience, waiting_since, alarm, ended }
+    }
+
+    /// Where the end of the body will be noted, if it is still to come.
+    pub(super) fn end_to_be(&self) -> Option<Arc<AtomicBool>> {
+        self.ended.clone()
+    }
+
+    fn note_end(&self) {
+        if let Some(ended) = &self.ended {
+            ended.store(true, Ordering::Release);
+        }
     }
 
     /// The next piece, as it came over the wire; `None` at the end. Trailers are skipped. The first
@@ -102,6 +118,9 @@ impl hyper::body::Body for Body {
             return Poll::Ready(Some(Err(BodyError::Stalled(this.patience))));
         };
         this.waiting_since = None;
+        if !matches!(next, Some(Err(_))) && (next.is_none() || this.incoming.is_end_stream()) {
+            this.note_end();
+        }
         Poll::Ready(match next {
             None => None,
             Some(Err(error)) => Some(Err(BodyError::Broken(error))),

@@ -8,22 +8,25 @@
 //!    close`);
 //! 3. the deadline of the phase (`watch`).
 //!
-//! Our own handle to the socket outlives hyper's, for the last words and for lingering.
+//! A connection that has been idle for a moment is taken back from hyper ([`drive`]), because hyper
+//! would keep 8 KiB of buffer for it, and handed over anew when something comes. Our own handle to
+//! the socket outlives hyper's, for that, for the last words and for lingering.
 
 use super::alarm::Alarm;
 use super::body::Body;
 use super::exchange::Exchange;
 use super::reply::Reply;
-use super::watch::{Phase, Progress, Watched};
+use super::watch::{Progress, Watched};
 use super::{Limits, Request, Response};
 use crate::drain::Live;
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use millpond_net::TcpStream;
 use millpond_rt::block_on;
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -38,8 +41,18 @@ const MIN_BUFFER_BYTES: usize = 8 << 10;
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// How hyper's turn ends.
+enum Turn {
+    Over(End),
+    /// Between requests since then; what was read of the next one, if anything.
+    Rest {
+        since: Instant,
+        unread: Bytes,
+    },
+}
+
 /// Why a connection is over.
-enum End {
+pub(super) enum End {
     /// It has said all that it had to say, or was refused: the reply must reach the peer.
     Linger,
     /// The peer is too slow with a head.
@@ -88,32 +101,79 @@ where
 {
     // Replies are written in one piece; gathering small segments only delays the last one.
     let _ = stream.set_nodelay(true);
-    let Ok(own) = stream.try_clone() else { return };
-    match block_on(drive(stream, live, limits, handler)) {
-        End::Linger => linger(&own),
+    match block_on(drive(&stream, live, limits, &handler)) {
+        End::Linger => linger(&stream),
         End::TooSlow => {
-            own.set_write_deadline(Instant::now().checked_add(LINGER));
-            if (&own).write_all(TOO_SLOW).is_ok() {
-                linger(&own);
+            stream.set_write_deadline(Instant::now().checked_add(LINGER));
+            if (&stream).write_all(TOO_SLOW).is_ok() {
+                linger(&stream);
             }
         }
         End::Quiet => {}
     }
 }
 
-async fn drive<H, F>(stream: TcpStream, live: &Live, limits: &Limits, handler: H) -> End
+/// The life of a connection: at rest, or with hyper, in turns.
+async fn drive<H, F>(stream: &TcpStream, live: &Live, limits: &Limits, handler: &H) -> End
+where
+    H: Fn(Request<Body>) -> F,
+    F: Future<Output = Response<Reply>>,
+{
+    let (mut idle_since, mut rest) = (Instant::now(), Bytes::new());
+    loop {
+        let idle_until = idle_since.checked_add(limits.idle_timeout);
+        if rest.is_empty() && !wait_for_input(stream, live, idle_until).await {
+            return End::Quiet;
+        }
+        // In a box of its own: at rest nothing is left of it.
+        match Box::pin(exchange(stream, rest, live, limits, handler)).await {
+            Turn::Over(end) => return end,
+            Turn::Rest { since, unread } => (idle_since, rest) = (since, unread),
+        }
+    }
+}
+
+/// Waits for the first byte of a request, without hyper and its buffers. `false` if the connection
+/// is to be closed instead.
+async fn wait_for_input(stream: &TcpStream, live: &Live, until: Option<Instant>) -> bool {
+    let mut input = pin!(stream.readable_async());
+    let mut stopping = pin!(live.stopping());
+    let mut alarm = Alarm::default();
+    poll_fn(|cx| {
+        if let Poll::Ready(ready) = input.as_mut().poll(cx) {
+            return Poll::Ready(ready.is_ok());
+        }
+        if stopping.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        alarm.poll(cx, until).map(|()| false)
+    })
+    .await
+}
+
+/// hyper's turn: requests and replies until the connection ends or has been idle for a moment.
+async fn exchange<H, F>(
+    stream: &TcpStream,
+    unread: Bytes,
+    live: &Live,
+    limits: &Limits,
+    handler: &H,
+) -> Turn
 where
     H: Fn(Request<Body>) -> F,
     F: Future<Output = Response<Reply>>,
 {
     let progress = Progress::new();
     let service = Exchange { handler, limits, progress: Rc::clone(&progress) };
-    let io = Watched::new(stream, Rc::clone(&progress));
-    let mut connection = pin!(builder(limits).serve_connection(io, service));
+    let Ok(io) = Watched::new(stream, unread, Rc::clone(&progress)) else {
+        return Turn::Over(End::Quiet);
+    };
+    let mut connection = builder(limits).serve_connection(io, service);
     let mut stopping = pin!(live.stopping());
     let mut asked = false;
     let mut alarm = Alarm::default();
-    poll_fn(|cx| {
+    let over = poll_fn(|cx| {
+        let mut connection = Pin::new(&mut connection);
         if !asked && stopping.as_mut().poll(cx).is_ready() {
             asked = true;
             connection.as_mut().graceful_shutdown();
@@ -122,18 +182,18 @@ where
         if let Poll::Ready(_closed) = connection.as_mut().poll(cx) {
             // Asked between requests: there is no reply that a reset could destroy.
             let quiet = asked && was_resting;
-            return Poll::Ready(if quiet { End::Quiet } else { End::Linger });
+            return Poll::Ready(Some(if quiet { End::Quiet } else { End::Linger }));
         }
         if asked && progress.is_resting() {
-            return Poll::Ready(End::Quiet);
+            return Poll::Ready(Some(End::Quiet));
         }
-        if alarm.poll(cx, progress.deadline(limits)).is_pending() {
-            return Poll::Pending;
-        }
-        let heard_nothing = progress.is_blocked() || progress.phase() != Phase::Head;
-        Poll::Ready(if heard_nothing { End::Quiet } else { End::TooSlow })
+        alarm.poll(cx, progress.deadline(limits)).map(|()| progress.overdue())
     })
-    .await
+    .await;
+    match over {
+        Some(end) => Turn::Over(end),
+        None => Turn::Rest { since: progress.since(), unread: connection.into_parts().read_buf },
+    }
 }
 
 fn builder(limits: &Limits) -> http1::Builder {

@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// The service of one connection.
@@ -35,10 +36,14 @@ where
         self.progress.enter(Phase::Busy);
         let limit_bytes = self.limits.max_body_bytes;
         let answer = if request.body().size_hint().lower() > limit_bytes {
+            // Nobody will read it: its end will not be seen.
+            self.progress.expect_body(Some(Arc::default()));
             Kind::Refused(Some(BodyError::TooLarge(limit_bytes).into_reply()))
         } else {
-            let wrap = |incoming| Body::new(incoming, limit_bytes, self.limits.idle_timeout);
-            Kind::Handler(Box::pin((self.handler)(request.map(wrap))))
+            let patience = self.limits.idle_timeout;
+            let request = request.map(|incoming| Body::new(incoming, limit_bytes, patience));
+            self.progress.expect_body(request.body().end_to_be());
+            Kind::Handler(Box::pin((self.handler)(request)))
         };
         Answer { answer, progress: self.progress.clone() }
     }

@@ -12,14 +12,22 @@
 //! ```
 
 use super::Limits;
+use super::connection::End;
+use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use millpond_net::TcpStream;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a connection is idle before hyper gives it back: long enough that a busy client never
+/// pays for it.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// Where a connection is in its exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +48,8 @@ pub(super) struct Progress {
     since: Cell<Instant>,
     /// Since when a write has found no room.
     blocked_since: Cell<Option<Instant>>,
+    /// Whether the body of the last request has been read to its end; `None` if it had none.
+    body_ended: RefCell<Option<Arc<AtomicBool>>>,
 }
 
 impl Progress {
@@ -48,16 +58,25 @@ impl Progress {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
             blocked_since: Cell::new(None),
+            body_ended: RefCell::new(None),
         })
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        self.phase.get()
     }
 
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.since.set(Instant::now());
+    }
+
+    /// A request has come whose body reports its end there.
+    pub(super) fn expect_body(&self, ended: Option<Arc<AtomicBool>>) {
+        *self.body_ended.borrow_mut() = ended;
+    }
+
+    /// Whether hyper can be left: what comes next is the head of a request. While a body is still
+    /// read by somebody, or was dropped by a handler, hyper alone knows where it ends.
+    fn can_rest(&self) -> bool {
+        let ended = self.body_ended.borrow();
+        self.is_resting() && ended.as_ref().is_none_or(|ended| ended.load(Ordering::Acquire))
     }
 
     /// Whether part of a reply waits for room.
@@ -70,15 +89,32 @@ impl Progress {
         self.phase.get() == Phase::Idle && !self.is_blocked()
     }
 
-    /// When the peer will have taken too long.
+    /// When the phase began.
+    pub(super) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    /// When the peer will have taken too long, or hyper is to give an idle connection back.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let phase = match self.phase.get() {
+            Phase::Idle if self.can_rest() => {
+                self.since.get().checked_add(REST_AFTER.min(limits.idle_timeout))
+            }
             Phase::Idle => self.since.get().checked_add(limits.idle_timeout),
             Phase::Head => self.since.get().checked_add(limits.header_timeout),
             Phase::Busy => None,
         };
         let write = self.blocked_since.get().and_then(|at| at.checked_add(limits.idle_timeout));
         [phase, write].into_iter().flatten().min()
+    }
+
+    /// The deadline has passed: how the connection ends, or that it is only to rest.
+    pub(super) fn overdue(&self) -> Option<End> {
+        match self.phase.get() {
+            Phase::Idle if self.can_rest() => None,
+            Phase::Head if !self.is_blocked() => Some(End::TooSlow),
+            _ => Some(End::Quiet),
+        }
     }
 
     /// Something came from the peer: input, or its end (and then hyper ends the connection).
@@ -100,12 +136,18 @@ impl Progress {
 /// The socket that hyper gets.
 pub(super) struct Watched {
     stream: TcpStream,
+    /// What an earlier turn of hyper had read too much.
+    unread: Bytes,
     progress: Rc<Progress>,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, progress: Rc<Progress>) -> Self {
-        Self { stream, progress }
+    pub(super) fn new(
+        stream: &TcpStream,
+        unread: Bytes,
+        progress: Rc<Progress>,
+    ) -> io::Result<Self> {
+        Ok(Self { stream: stream.try_clone()?, unread, progress })
     }
 }
 
@@ -113,8 +155,14 @@ impl Read for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.unread.has_remaining() {
+            let fits = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread.split_to(fits));
+            self.progress.read();
+            return Poll::Ready(Ok(()));
+        }
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result {
             self.progress.read();
