@@ -77,7 +77,7 @@ impl CurrentM {
         }
     }
 
-    fn push_ring(&self, mut work: Work) {
+    pub(super) fn push_ring(&self, mut work: Work) {
         while let Err(back) = self.p.ring.push(work) {
             work = back;
             self.sched().global.extend(self.p.ring.take_half());

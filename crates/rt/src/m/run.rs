@@ -121,6 +121,11 @@ impl CurrentM {
             return Some(work);
         }
         local.streak.set(0);
+        // If the streak was cut, the P's next has been passed over for the M's each time. It takes
+        // its place in the ring, where its turn comes.
+        if licensed && let Some(work) = self.p.take_next() {
+            self.push_ring(work);
+        }
         let work = if tick.is_multiple_of(2) {
             self.pop_ready().or_else(|| self.pop_ring(licensed))
         } else {
