@@ -1,0 +1,119 @@
+//! Connections spread over the threads, because they stay where they start.
+
+use crate::harness::{Run, Table, as_main_with};
+use crate::table;
+use millpond::net::{TcpListener, TcpStream};
+use millpond::sync::WaitGroup;
+use millpond::{Builder, chan, go};
+use std::collections::BTreeMap;
+use std::io::Read;
+
+pub const TESTS: Table = table![
+    what_an_accepting_goroutine_starts_is_spread,
+    what_asks_for_it_is_spread,
+    what_asks_for_its_maker_s_thread_is_there,
+];
+
+pub const SCENARIOS: Table = table![accepted, asked, local];
+
+const PROCS: usize = 4;
+const COUNT: usize = 800;
+
+/// How many goroutines of this name live on each M.
+fn per_m(name: &str) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    for goroutine in &millpond::debug::goroutines() {
+        if goroutine.name.as_deref() == Some(name) {
+            *counts.entry(goroutine.m).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// No M has a tenth more than its share, and 8, or less.
+fn is_even(counts: &BTreeMap<u32, usize>) {
+    println!("{counts:?}");
+    assert_eq!(counts.values().sum::<usize>(), COUNT);
+    assert_eq!(counts.len(), PROCS, "{counts:?}");
+    let share = COUNT / PROCS;
+    let even = |count: &usize| count.abs_diff(share) <= share / 10 + 8;
+    assert!(counts.values().all(even), "{counts:?}");
+}
+
+fn accepted() {
+    as_main_with(PROCS, || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let started = WaitGroup::new();
+        started.add(COUNT);
+        let theirs = started.clone();
+        drop(go(move || {
+            let connection = Builder::new().name("connection");
+            while let Ok((mut conn, _)) = listener.accept() {
+                let started = theirs.clone();
+                drop(connection.go(move || {
+                    started.done();
+                    let _ = conn.read(&mut [0]);
+                }));
+            }
+        }));
+        // From a plain thread, so that no goroutine of ours is in the way of the figures.
+        let (done, is_done) = chan::bounded(1);
+        std::thread::spawn(move || {
+            let open: Vec<_> =
+                (0..COUNT).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            done.send(open).unwrap();
+        });
+        let open = is_done.recv().unwrap();
+        started.wait();
+        is_even(&per_m("connection"));
+        drop(open);
+        assert!(TcpStream::connect(address).is_ok());
+    });
+}
+
+fn what_an_accepting_goroutine_starts_is_spread() {
+    Run::of("accepted").passes();
+}
+
+/// Starts [`COUNT`] goroutines that stay, and returns how many live where.
+fn start(builder: &Builder) -> BTreeMap<u32, usize> {
+    let (tx, rx) = chan::bounded::<()>(0);
+    let started = WaitGroup::new();
+    started.add(COUNT);
+    let handles: Vec<_> = (0..COUNT)
+        .map(|_| {
+            let (rx, started) = (rx.clone(), started.clone());
+            builder.go(move || {
+                started.done();
+                rx.recv().is_err()
+            })
+        })
+        .collect();
+    started.wait();
+    let counts = per_m("one");
+    drop(tx);
+    handles.into_iter().for_each(|handle| assert!(handle.join().unwrap()));
+    counts
+}
+
+fn asked() {
+    as_main_with(PROCS, || is_even(&start(&Builder::new().name("one").spread())));
+}
+
+fn what_asks_for_it_is_spread() {
+    Run::of("asked").passes();
+}
+
+fn local() {
+    as_main_with(PROCS, || {
+        let counts = start(&Builder::new().name("one").local());
+        assert_eq!(counts.values().copied().collect::<Vec<_>>(), [COUNT], "{counts:?}");
+        let here = per_m("main").into_keys().next();
+        assert_eq!(counts.into_keys().next(), here);
+    });
+}
+
+fn what_asks_for_its_maker_s_thread_is_there() {
+    Run::of("local").passes();
+}
