@@ -30,7 +30,8 @@
 //! *What an idle connection costs*: a goroutine, the pages of its stack that were touched, and some
 //! hundred bytes. hyper keeps a read buffer of 8 KiB and about 2 KiB of state for a kept-alive
 //! connection, so a connection that has been idle for a second is taken back from it, and one that
-//! has sent nothing yet is not given to it.
+//! has sent nothing yet is not given to it. At the time of writing: 7 KB before the first request,
+//! and 23 KB after it, of which most are stack pages that hyper's parser has touched.
 //!
 //! Rejected: hyper's own `header_read_timeout`. It counts the idle time between requests as reading
 //! a head, so one number would have to serve as both, and it ends without a reply.
