@@ -116,7 +116,7 @@ fn a_plain_thread_that_holds_a_waker_may_wake_somebody() {
 fn timer() {
     as_main(|| {
         let (tx, rx) = chan::bounded(0);
-        let _ = go(move || {
+        go(move || {
             millpond::time::sleep(A_WHILE);
             tx.send("woken").unwrap();
         });
@@ -150,7 +150,7 @@ fn listener() {
         // And a socket that nobody will ever knock at keeps the peace as well.
         let path = std::env::temp_dir().join(format!("millpond-{}.sock", std::process::id()));
         let quiet = UnixListener::bind(&path).unwrap();
-        let _ = go(move || quiet.accept());
+        go(move || quiet.accept());
         millpond::time::sleep(Duration::from_millis(1));
         std::fs::remove_file(path).unwrap();
     });
@@ -224,7 +224,7 @@ fn a_signal_may_wake_somebody() {
 fn blocked_thread() {
     as_main(|| {
         let (tx, rx) = chan::bounded(0);
-        let _ = go(move || {
+        go(move || {
             stand_still();
             tx.send("woken").unwrap();
         });

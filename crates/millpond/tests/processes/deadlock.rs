@@ -129,7 +129,7 @@ fn many_reasons() {
         let (tx, rx) = chan::bounded::<u8>(0);
         for i in 0..150 {
             let rx = rx.clone();
-            let _ = Builder::new().name(format!("receiver {i}")).go(move || rx.recv());
+            Builder::new().name(format!("receiver {i}")).go(move || rx.recv());
         }
         let group = WaitGroup::new();
         group.add(1);
@@ -160,7 +160,7 @@ fn after_much_else() {
     as_main(|| {
         let (tx, rx) = chan::bounded(0);
         let sender = tx.clone();
-        let _ = go(move || sender.send(1));
+        go(move || sender.send(1));
         // A timer that is set and not needed: its message comes first.
         assert_eq!(rx.recv_timeout(Duration::from_secs(3_600)), Ok(1));
         // A thread of the blocking pool, idle by now.
@@ -189,7 +189,7 @@ fn a_deadlock_is_reported_after_timers_jobs_and_panics() {
 fn main_ends_first() {
     as_main(|| {
         let (tx, rx) = chan::bounded::<()>(0);
-        let _ = go(move || rx.recv());
+        go(move || rx.recv());
         millpond::time::sleep(Duration::from_millis(50));
         drop(tx);
     });

@@ -84,7 +84,7 @@ fn a_backtrace_needs_no_room_on_a_small_stack() {
 fn main_panics() {
     as_main(|| {
         let (tx, rx) = millpond::chan::bounded::<()>(0);
-        let _ = go(move || rx.recv());
+        go(move || rx.recv());
         drop(tx);
         panic!("main had enough")
     });
