@@ -184,7 +184,9 @@ pub fn until_parked(count: usize, reason: millpond::debug::WaitReason) {
         dump.iter().filter(|g| g.status == Status::Waiting && g.reason == reason).count()
     };
     let what = format!("{count} goroutines wait: {reason}");
-    eventually(&what, Duration::from_secs(30), || parked() >= count);
+    // A dump takes long, and on one P nobody else runs meanwhile: first let them start.
+    let all_started = || millpond::debug::counts().live >= count;
+    eventually(&what, Duration::from_secs(30), || all_started() && parked() >= count);
 }
 
 /// How many goroutines the guards of this process allow at once.

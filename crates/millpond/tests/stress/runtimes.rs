@@ -58,9 +58,10 @@ fn a_working_day(day: u64) {
     client.read_exact(&mut byte).unwrap();
     assert_eq!(byte, [day as u8]);
     server.join().unwrap();
-    // Left over when the runtime ends: never started, and a task at its await.
+    // Left over when the runtime ends: a task at its await, and a goroutine that may not have
+    // started yet.
     drop(spawn(std::future::pending::<()>()));
-    drop(millpond::Builder::new().local().go(|| unreachable!("the runtime ends first")));
+    drop(millpond::Builder::new().local().go(|| ()));
 }
 
 fn two_hundred() {

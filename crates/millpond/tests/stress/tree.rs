@@ -16,6 +16,9 @@ pub const SCENARIOS: Table = table![ten_trees];
 /// Leaves. The million takes a debug build too long.
 const LEAVES: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
 
+/// A small tree does not fill the caches of stacks in its first round, so that they may still grow.
+const WARM_BYTES: u64 = if cfg!(debug_assertions) { 16 << 20 } else { 0 };
+
 /// For all ten.
 const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 60 });
 
@@ -47,7 +50,8 @@ fn ten_trees() {
         }
         assert!(began.elapsed() < LIMIT, "{:?} for ten rounds", began.elapsed());
         let (first, last) = (totals[0], totals[9]);
-        assert!(last <= first + first / 10, "the first left {first} B, the last {last} B");
+        let allowed = (first / 10).max(WARM_BYTES);
+        assert!(last <= first + allowed, "the first left {first} B, the last {last} B");
         assert_eq!(millpond::debug::goroutines().len(), 1, "main alone is left");
     });
 }
