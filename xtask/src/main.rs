@@ -1,7 +1,7 @@
 //! The project's own checks and test runs: `cargo xtask <command>`.
 //!
-//! This file owns the command line and nothing else. Each command is a module: [`tidy`] holds the rules that no
-//! compiler knows, [`test`] is the one test command of the project, [`sanitize`] runs the tests under a sanitizer.
+//! This file owns the command line and nothing else. Each command is a module: `tidy` holds the rules that no
+//! compiler knows, `test` is the one test command of the project, `sanitize` runs the tests under a sanitizer.
 //! [`cargo`] and [`run`] are what the last two share.
 //!
 //! Every command prints what is wrong and ends with status 1 if anything is; a command line that is not understood ends

@@ -3,9 +3,9 @@
 //! A program does not name this crate; it uses the macros through the facade, `millpond`. Each macro reads one function
 //! and writes one function around it, and there is no more to it than that:
 //!
-//! 1. [`options`] reads what stands in the parentheses: `procs`, `stack_size`, `crate`;
-//! 2. [`function`] reads the function that the attribute stands on, and refuses what cannot be a first goroutine;
-//! 3. [`expand`] puts the two together into a call of `millpond::__private::main` or `::test`.
+//! 1. `options` reads what stands in the parentheses: `procs`, `stack_size`, `crate`;
+//! 2. `function` reads the function that the attribute stands on, and refuses what cannot be a first goroutine;
+//! 3. `expand` puts the two together into a call of `millpond::__private::main` or `::test`.
 //!
 //! The three work on `proc_macro2` tokens, so that their unit tests run outside a compilation.
 //!

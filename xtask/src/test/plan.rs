@@ -11,7 +11,7 @@
 //! machine has, so that threads are preempted at bad moments. The guard suite runs the mode of kernels without
 //! `MADV_GUARD_INSTALL`, which are most. The stacks' own tests force each mode themselves and are not run again.
 //!
-//! [`Options::parse`] owns the grammar of the command line; [`suites`] is the table above.
+//! [`Options::parse`] owns the grammar of the command line; [`Options::suites`] is the table above.
 
 use crate::Problem;
 
