@@ -121,8 +121,14 @@ impl<F: Future> Future for Caught<F> {
     type Output = Result<F::Output, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let future = self.project().future;
-        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        let this = self.project();
+        match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
+            // The end of the runtime may have used up the waker in the registry before this poll
+            // began. Nobody may have another; the future would never be dropped, nor the runtime
+            // that its guard holds. (A wake during the poll brings the task to `schedule` again.)
+            Ok(Poll::Pending) if this.guard.sched.is_stopping() => {
+                Poll::Ready(Err(JoinError::cancelled()))
+            }
             Ok(poll) => poll.map(Ok),
             Err(payload) => Poll::Ready(Err(JoinError::panicked(payload))),
         }
