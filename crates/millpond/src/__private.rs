@@ -7,6 +7,7 @@
 use crate::runtime::Builder;
 
 /// Runs the body of `#[millpond::main]`. A runtime that cannot start is one line and status 1.
+#[track_caller]
 pub fn main<T, F>(builder: Builder, body: F) -> T
 where
     F: FnOnce() -> T + Send + 'static,
@@ -19,6 +20,7 @@ where
 }
 
 /// Runs the body of `#[millpond::test]`.
+#[track_caller]
 pub fn test<T, F>(builder: Builder, body: F) -> T
 where
     F: FnOnce() -> T + Send + 'static,

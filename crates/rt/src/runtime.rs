@@ -87,6 +87,7 @@ impl Builder {
     ///
     /// # Panics
     /// If `body` does, with its payload; and if called from a goroutine.
+    #[track_caller]
     pub fn run<F, T>(self, body: F) -> io::Result<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -100,6 +101,7 @@ impl Builder {
 
     /// As [`Builder::run`], but leaves the runtime as it is: the process is about to end.
     #[doc(hidden)]
+    #[track_caller]
     pub fn run_to_exit<F, T>(self, body: F) -> io::Result<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -110,6 +112,7 @@ impl Builder {
         self.run_on(&sched, body)
     }
 
+    #[track_caller]
     fn run_on<F, T>(&self, sched: &Arc<Sched>, body: F) -> io::Result<T>
     where
         F: FnOnce() -> T + Send + 'static,

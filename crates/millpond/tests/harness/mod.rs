@@ -156,11 +156,13 @@ impl std::fmt::Display for Ended {
 }
 
 /// What `#[millpond::main]` makes of a body.
+#[track_caller]
 pub fn as_main(body: impl FnOnce() + Send + 'static) {
     millpond::__private::main(millpond::runtime::Builder::new(), body);
 }
 
 /// As [`as_main`], with so many Ps whatever the environment says.
+#[track_caller]
 pub fn as_main_with(procs: usize, body: impl FnOnce() + Send + 'static) {
     millpond::__private::main(millpond::runtime::Builder::new().procs(procs), body);
 }

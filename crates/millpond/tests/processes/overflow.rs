@@ -109,7 +109,7 @@ fn unnamed() {
 }
 
 fn overflow_of_an_unnamed_goroutine_has_its_number_and_place() {
-    let here = format!("processes/overflow.rs:{}", line_of("go(|| endless(0))"));
+    let here = format!("processes/overflow.rs:{}", line_of("let _ = go(|| endless(0)).join()"));
     let ended = Run::of("unnamed").end();
     ended.has_signal(SIGABRT).says(&[&here]).says_not("()");
 }

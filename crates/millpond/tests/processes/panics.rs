@@ -91,7 +91,8 @@ fn main_panics() {
 }
 
 fn a_panic_in_main_is_status_101() {
-    Run::of("main_panics").end().has_code(101).says(&["(main), started at", "main had enough"]);
+    let place = "(main), started at crates/millpond/tests/processes/panics.rs:";
+    Run::of("main_panics").end().has_code(101).says(&[place, "main had enough"]);
 }
 
 fn payload() {
