@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the one test command of the project.
 //!
 //! 1. [`plan`] turns the command line into a list of suites;
-//! 2. `plain` and `loom` are a `cargo test` each; the other suites run the programs of [`binaries`] again under another
-//!    setting. All of them share one build, except `loom`, which is another program;
+//! 2. `plain`, `release` and `loom` are a `cargo test` each; the other suites run the programs of [`binaries`] again
+//!    under another setting, and share their build with `plain`;
 //! 3. [`crate::run`] runs each command, shows its output and counts the results;
 //! 4. a table closes the run, and the last line is `N passed, N failed`, alone.
 //!
@@ -94,6 +94,12 @@ fn run_suite(
             if options.keep_going {
                 command.arg("--no-fail-fast");
             }
+            run_command(&mut command, LIMIT)
+        }
+        Kind::Release => {
+            let mut command = cargo::command(&workspace.root);
+            command.args(["test", "--release", "-p", "millpond"]);
+            command.args(["--test", "processes", "--test", "stress"]);
             run_command(&mut command, LIMIT)
         }
         Kind::Loom => run_command(&mut loom(workspace), LIMIT),

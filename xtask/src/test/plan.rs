@@ -5,6 +5,7 @@
 //! | `plain` | all tests and documentation examples | the defaults |
 //! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
 //! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
+//! | `release` | processes and stress with their full counts: a million goroutines, ten times | `--release` |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
 //!
 //! One processor makes every hand-over a switch, two is the smallest count that steals, eight is more than this kind of
@@ -36,6 +37,8 @@ pub enum Kind {
         /// The variable and its value.
         setting: (&'static str, &'static str),
     },
+    /// `cargo test --release` of what counts to a million only there.
+    Release,
     /// `cargo test` of the models.
     Loom,
 }
@@ -59,6 +62,7 @@ pub const SUITES: &[Suite] = &[
         name: "guard-mprotect",
         kind: Kind::Again { packages: ABOVE_STACKS, setting: ("MILLPOND_GUARD", "mprotect") },
     },
+    Suite { name: "release", kind: Kind::Release },
     Suite { name: "loom", kind: Kind::Loom },
 ];
 
