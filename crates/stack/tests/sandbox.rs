@@ -147,6 +147,7 @@ fn pretend_strict_overcommit() -> bool {
 }
 
 #[test]
+#[cfg_attr(millpond_asan, ignore = "the sanitizer needs the memory that this test forbids")]
 fn where_the_kernel_charges_stacks_open_in_steps_and_the_end_names_the_sysctl() {
     let test = "where_the_kernel_charges_stacks_open_in_steps_and_the_end_names_the_sysctl";
     if passed_alone(test, &[]) {
