@@ -53,13 +53,16 @@
 #![forbid(unsafe_code)]
 
 pub use millpond_macros::{main, test};
+#[doc(inline)]
 pub use millpond_net as net;
 pub use millpond_net::signal;
 pub use millpond_rt::{
     GoBuilder as Builder, JoinError, JoinHandle, LocalJoinHandle, block_on, blocking,
     blocking_async, exit, go, go_local, spawn, time, with_stack, yield_async, yield_now,
 };
+#[doc(inline)]
 pub use millpond_service as service;
+#[doc(inline)]
 pub use millpond_sync::{self as sync, chan};
 
 /// Making runtimes. `#[millpond::main]` does it for most programs.

@@ -6,12 +6,16 @@
 //! - `MILLPOND_DEBUG`: a list of words. `stuck` reports goroutines that block their thread; `guard`
 //!   says at start how stacks are guarded; `all` is both.
 //!
-//! A value that cannot be understood is an error that names it, never silently the default.
+//! `MILLPOND_GUARD` is read by the stack pool. A number or size that cannot be understood is an error
+//! that names it, never silently the default; an unknown word is said. An empty value is none.
 
 use std::sync::OnceLock;
 
 /// The most Ps that a runtime has.
 pub(crate) const MAX_PROCS: usize = 512;
+
+/// What `MILLPOND_DEBUG` may contain.
+const WORDS_KNOWN: [&str; 3] = ["stuck", "guard", "all"];
 
 /// Whether `MILLPOND_DEBUG` contains `word`. Read once.
 pub(crate) fn debug(word: &str) -> bool {
@@ -19,7 +23,17 @@ pub(crate) fn debug(word: &str) -> bool {
     WORDS
         .get_or_init(|| {
             let value = std::env::var("MILLPOND_DEBUG").unwrap_or_default();
-            value.split([',', ' ']).map(str::to_owned).collect()
+            let words = value.split([',', ' ']).filter(|word| !word.is_empty());
+            let (known, unknown): (Vec<_>, Vec<_>) =
+                words.map(str::to_owned).partition(|word| WORDS_KNOWN.contains(&word.as_str()));
+            if !unknown.is_empty() {
+                crate::say::line(format_args!(
+                    "MILLPOND_DEBUG: {} is not a word of it: expected {}",
+                    unknown.join(", "),
+                    WORDS_KNOWN.join(", ")
+                ));
+            }
+            known
         })
         .iter()
         .any(|known| known == word || known == "all")
@@ -46,6 +60,7 @@ fn read<T>(name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<
     match std::env::var(name) {
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(error) => Err(format!("{name}: {error}")),
+        Ok(text) if text.trim().is_empty() => Ok(None),
         Ok(text) => match parse(text.trim()) {
             Ok(value) => Ok(Some(value)),
             Err(wanted) => Err(format!("{name}={text}: {wanted}")),

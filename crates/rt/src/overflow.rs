@@ -39,27 +39,39 @@ fn on_fault(addr: usize, _fault: &Fault) -> bool {
     };
     let mut report = Report::new();
     report.str("\nmillpond: fatal: stack overflow in ");
-    match CurrentM::get().and_then(|m| m.running()) {
-        Some(g) => {
+    let m = CurrentM::get();
+    let task = m.and_then(|m| m.task_of_running().and_then(std::cell::Cell::get));
+    let g = m.and_then(|m| m.running());
+    let on_own_stack = g.as_ref().is_some_and(|g| g.spec.class == slot.class);
+    match (task, &g) {
+        (Some(spawned), _) => {
+            report.str("a task, spawned at ").str(spawned.file());
+            report.str(":").dec(u64::from(spawned.line()));
+        }
+        (None, Some(g)) => {
             report.str("goroutine ").dec(g.id);
             if let Some(name) = g.spec.name.as_deref() {
                 report.str(" (").str(name).str(")");
             }
             report.str(", started at ").str(g.spec.location.file());
             report.str(":").dec(u64::from(g.spec.location.line()));
-            // The count is not given back: the process ends here, and dropping could free.
-            std::mem::forget(g);
         }
-        None => {
+        (None, None) => {
             report.str("code that runs on a goroutine's stack");
         }
     }
+    // The count is not given back: the process ends here, and dropping could free.
+    std::mem::forget(g);
     report.str("\n  its stack has ").dec(slot.stack_bytes as u64);
     report.str(" bytes; the address touched was ").hex(addr as u64);
-    report.str(
+    report.str(if slot.class == millpond_stack::SizeClass::Mib8 {
+        "\n  this is the largest stack there is: use a loop, or a thread of its own with more\n"
+    } else if on_own_stack {
         "\n  raise it with Builder::stack_size, for all goroutines with MILLPOND_STACK (for \
-         example MILLPOND_STACK=1MiB),\n  or run the deep part under millpond::with_stack\n",
-    );
+         example MILLPOND_STACK=1MiB),\n  or run the deep part under millpond::with_stack\n"
+    } else {
+        "\n  raise the bytes given to millpond::with_stack (8 MiB at most)\n"
+    });
     report.send();
     std::process::abort()
 }

@@ -25,12 +25,12 @@ pub(crate) fn install_hook() {
         let previous = take_hook();
         set_hook(Box::new(move |info| match CurrentM::get() {
             Some(m) if m.is_running() => {
-                let whose = m.running().map(|g| {
-                    let name = g.spec.name.as_deref().unwrap_or("unnamed");
-                    format!("goroutine {} ({name}), started at {}:", g.id, g.spec.location)
-                });
+                let whose = whose(&m);
+                let in_test = m.sched().is_private();
                 m.on_thread_stack(|| {
-                    if let Some(whose) = whose {
+                    if in_test {
+                        crate::say::captured(format_args!("\n{whose}\n"));
+                    } else {
                         crate::say::text(format_args!("\n{whose}\n"));
                     }
                     previous(info);
@@ -39,4 +39,28 @@ pub(crate) fn install_hook() {
             _ => previous(info),
         }));
     });
+}
+
+fn whose(m: &CurrentM) -> String {
+    if let Some(spawned) = m.task_of_running().and_then(std::cell::Cell::get) {
+        return format!("task, spawned at {spawned}:");
+    }
+    let Some(g) = m.running() else { return "goroutine:".to_owned() };
+    let name = g.spec.name.as_deref().unwrap_or("unnamed");
+    format!("goroutine {} ({name}), started at {}:", g.id, g.spec.location)
+}
+
+/// Calls `f`. A backtrace ends here: the name is the one that `std` looks for, and below are only
+/// frames of the runtime.
+#[inline(never)]
+pub(crate) fn short_backtrace<T>(f: impl FnOnce() -> T) -> T {
+    return __rust_begin_short_backtrace(f);
+
+    #[inline(never)]
+    fn __rust_begin_short_backtrace<T>(f: impl FnOnce() -> T) -> T {
+        let value = f();
+        // Keeps the call from becoming a jump, which would leave no frame.
+        std::hint::black_box(());
+        value
+    }
 }

@@ -141,7 +141,7 @@ impl Builder {
         if env::debug("guard") {
             crate::say::line(format_args!("{}", pool.describe()));
         }
-        Sched::start(procs, class)
+        Sched::start(procs, class, self.private)
     }
 
     fn resolve_procs(&self) -> Result<usize, String> {
@@ -158,13 +158,13 @@ impl Builder {
     }
 
     fn resolve_class(&self) -> Result<SizeClass, String> {
-        let bytes = match self.stack_bytes {
-            Some(bytes) => Some(bytes),
-            None => env::stack_bytes()?,
+        let (whose, bytes) = match self.stack_bytes {
+            Some(bytes) => ("runtime::Builder::stack_size", Some(bytes)),
+            None => ("MILLPOND_STACK", env::stack_bytes()?),
         };
         match bytes {
             None => Ok(default_class()),
-            Some(bytes) => class_for(bytes).map_err(|error| error.to_string()),
+            Some(bytes) => class_for(bytes).map_err(|error| format!("{whose}: {error}")),
         }
     }
 }

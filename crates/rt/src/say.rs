@@ -21,6 +21,12 @@ pub(crate) fn text(text: fmt::Arguments<'_>) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// As [`text`], through what a test harness captures. Unlike it, a panic if standard error is a
+/// broken pipe: for runtimes of tests only.
+pub(crate) fn captured(text: fmt::Arguments<'_>) {
+    eprint!("{text}");
+}
+
 /// Prints `what` and aborts. Async-signal-safe.
 #[cold]
 pub(crate) fn die(what: &str) -> ! {

@@ -34,6 +34,8 @@ pub(crate) const MAX_MS: usize = 1024;
 pub(crate) struct Sched {
     me: Weak<Sched>,
     procs: usize,
+    /// A test's: not offered to plain threads.
+    private: bool,
     pub(crate) stack_class: SizeClass,
     /// Filled from the front, under `growing`; read by all.
     ms: Box<[OnceLock<Box<M>>]>,
@@ -58,10 +60,15 @@ pub(crate) struct Sched {
 
 impl Sched {
     /// Makes a runtime and starts its threads.
-    pub(crate) fn start(procs: usize, stack_class: SizeClass) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(
+        procs: usize,
+        stack_class: SizeClass,
+        private: bool,
+    ) -> io::Result<Arc<Self>> {
         let sched = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             procs,
+            private,
             stack_class,
             ms: (0..MAX_MS).map(|_| OnceLock::new()).collect(),
             m_count: AtomicUsize::new(0),
@@ -88,6 +95,10 @@ impl Sched {
 
     pub(crate) fn procs(&self) -> usize {
         self.procs
+    }
+
+    pub(crate) fn is_private(&self) -> bool {
+        self.private
     }
 
     pub(crate) fn keep_alive(&self) -> Arc<Self> {

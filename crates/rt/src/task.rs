@@ -9,6 +9,7 @@
 use crate::g::{Spec, cell};
 use crate::handle::{JoinError, JoinHandle};
 use crate::m::CurrentM;
+use crate::panics::short_backtrace;
 use crate::quiet::{drop_quietly, quietly};
 use crate::runtime;
 use crate::sched::Sched;
@@ -43,6 +44,7 @@ const DISMISS: u16 = 1;
 /// assert_eq!(task.join().unwrap(), 42);
 /// # }).unwrap();
 /// ```
+#[track_caller]
 pub fn spawn<F, T>(future: F) -> JoinHandle<T>
 where
     F: Future<Output = T> + Send + 'static,
@@ -53,7 +55,12 @@ where
         None => runtime::of_process(),
     };
     let m = CurrentM::get().map_or(0, |m| m.index);
-    let guard = Registered { sched: sched.clone(), m, slot: vacant_slot(&sched, m) };
+    let guard = Registered {
+        sched: sched.clone(),
+        m,
+        slot: vacant_slot(&sched, m),
+        location: Location::caller(),
+    };
     let slot = guard.slot;
     let home = sched.clone();
     let schedule = move |task: Runnable, info: ScheduleInfo| schedule(&sched, task, info);
@@ -70,6 +77,29 @@ struct Registered {
     sched: Arc<Sched>,
     m: u32,
     slot: u32,
+    /// Where it was spawned.
+    location: &'static Location<'static>,
+}
+
+/// While a future is polled: the runner knows for whom, so that a panic or an overflow names the
+/// task and not the runner.
+struct Polling(Option<&'static Location<'static>>);
+
+impl Polling {
+    fn begin(location: &'static Location<'static>) -> Self {
+        Self(Self::set(Some(location)))
+    }
+
+    /// Returns what was set before: a task may be polled inside another's poll, by `block_on`.
+    fn set(location: Option<&'static Location<'static>>) -> Option<&'static Location<'static>> {
+        CurrentM::get()?.task_of_running()?.replace(location)
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        Self::set(self.0);
+    }
 }
 
 /// A place for a waker that does not exist yet.
@@ -122,7 +152,9 @@ impl<F: Future> Future for Caught<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
+        let _whose = Polling::begin(this.guard.location);
+        let poll = || short_backtrace(|| this.future.poll(cx));
+        match catch_unwind(AssertUnwindSafe(poll)) {
             // The end of the runtime may have used up the waker in the registry before this poll
             // began. Nobody may have another; the future would never be dropped, nor the runtime
             // that its guard holds. (A wake during the poll brings the task to `schedule` again.)

@@ -4,8 +4,9 @@
 //! it is: it may park in there, because a switch saves wherever the stack pointer is. The stack
 //! comes from the pool and goes back to it, also when `f` panics.
 
+use crate::m::CurrentM;
 use crate::stacks;
-use millpond_stack::class_for;
+use millpond_stack::{Stack, class_for};
 
 /// Runs `f` on a pooled stack of at least `bytes` and returns what it returns. On a plain thread
 /// too.
@@ -26,8 +27,27 @@ pub fn with_stack<R>(bytes: usize, f: impl FnOnce() -> R) -> R {
     // On a plain thread there may be no runtime yet that would explain an overflow.
     crate::overflow::install()
         .unwrap_or_else(|error| panic!("with_stack: no handler for overflows: {error}"));
-    let stack = stacks::pool()
-        .and_then(|pool| pool.take(class))
+    let take = || stacks::pool().and_then(|pool| pool.take(class));
+    let stack = roomy(take)
         .unwrap_or_else(|error| panic!("with_stack: no stack of {bytes} bytes: {error}"));
-    corosensei::on_stack(stack, f)
+    let mut taken = Taken(Some(stack));
+    corosensei::on_stack(taken.0.as_mut().expect("taken a line above"), f)
+}
+
+/// The pool opens and closes whole chunks, which takes more stack than a small goroutine has left:
+/// on the thread's own.
+fn roomy<R>(f: impl FnOnce() -> R) -> R {
+    match CurrentM::get() {
+        Some(m) => m.on_thread_stack(f),
+        None => f(),
+    }
+}
+
+/// Gives the stack back, also when `f` panics.
+struct Taken(Option<Stack>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        roomy(|| drop(self.0.take()));
+    }
 }

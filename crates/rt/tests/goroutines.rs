@@ -242,6 +242,17 @@ fn with_stack_holds_deep_recursion_and_may_park() {
 }
 
 #[test]
+fn with_stack_needs_little_of_the_stack_that_it_leaves() {
+    on_all(|| {
+        let small = GoBuilder::new().stack_size(16 << 10);
+        for bytes in [64 << 10, 1 << 20, 8 << 20] {
+            let answer = small.go(move || millpond_rt::with_stack(bytes, || 5));
+            assert_eq!(answer.join().unwrap(), 5);
+        }
+    });
+}
+
+#[test]
 fn the_end_of_run_cancels_what_is_left() {
     for procs in [1, 2, 8] {
         let (parked, unstarted, task) = run(procs, || {

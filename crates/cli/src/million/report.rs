@@ -72,8 +72,14 @@ impl Report {
 
     /// Why the run counts as failed.
     pub(super) fn shortfall(&self) -> String {
+        let cure = if self.unstarted > 0 {
+            "; the reason and what to raise are in the line above (MILLPOND_DEBUG=guard says how \
+             stacks are guarded here); a smaller --count needs less"
+        } else {
+            ""
+        };
         format!(
-            "expected {} goroutines woken and intact, found {}; {} could not start",
+            "expected {} goroutines woken and intact, found {}; {} could not start{cure}",
             self.count, self.verified, self.unstarted
         )
     }

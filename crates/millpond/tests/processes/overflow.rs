@@ -10,7 +10,7 @@ pub const TESTS: Table = table![
     recursion_without_end_is_reported_and_aborts,
     one_huge_frame_is_reported_and_aborts,
     overflow_of_a_larger_stack_names_that_size,
-    overflow_of_a_task_names_its_runner,
+    overflow_of_a_task_names_where_it_was_spawned,
     overflow_on_a_plain_thread_is_reported_too,
     overflow_of_an_unnamed_goroutine_has_its_number_and_place,
     overflow_while_others_run_names_the_right_one,
@@ -80,6 +80,7 @@ fn larger_stack() {
 fn overflow_of_a_larger_stack_names_that_size() {
     let ended = Run::of("larger_stack").end();
     ended.has_signal(SIGABRT).says(&["stack overflow in goroutine ", "its stack has 10"]);
+    ended.says(&["raise the bytes given to millpond::with_stack"]);
 }
 
 fn task() {
@@ -88,9 +89,10 @@ fn task() {
     });
 }
 
-fn overflow_of_a_task_names_its_runner() {
+fn overflow_of_a_task_names_where_it_was_spawned() {
     let ended = Run::of("task").end();
-    ended.has_signal(SIGABRT).says(&["stack overflow in goroutine ", "(task runner)"]);
+    let here = format!("processes/overflow.rs:{}", line_of("spawn(async { endless(0) })"));
+    ended.has_signal(SIGABRT).says(&["stack overflow in a task, spawned at ", &here]);
 }
 
 fn plain_thread() {

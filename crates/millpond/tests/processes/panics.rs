@@ -129,7 +129,11 @@ fn task_panics() {
 }
 
 fn a_panic_in_a_task_is_reported() {
-    Run::of("task_panics").passes().says(&["goroutine ", "in a task"]);
+    Run::of("task_panics").passes().says(&[
+        "task, spawned at ",
+        "processes/panics.rs:",
+        "in a task",
+    ]);
 }
 
 fn larger_stack_panics() {

@@ -26,7 +26,6 @@ fn settings_that_make_no_sense_are_one_line_and_status_1() {
         ("MILLPOND_PROCS", "0"),
         ("MILLPOND_PROCS", "513"),
         ("MILLPOND_PROCS", "many"),
-        ("MILLPOND_PROCS", ""),
         ("MILLPOND_PROCS", "-1"),
         ("MILLPOND_STACK", "big"),
         ("MILLPOND_STACK", "0"),
@@ -42,8 +41,10 @@ fn settings_that_make_no_sense_are_one_line_and_status_1() {
         ended.has_code(1).says(&["millpond: cannot start: "]);
         assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{name}={value}: {ended}");
         assert!(!ended.stdout.contains("started"), "{name}={value}: {ended}");
-        let named = ended.stderr.contains(name) || ended.stderr.contains("8388608");
-        assert!(named, "the line says which setting: {name}={value}: {ended}");
+        assert!(
+            ended.stderr.contains(name),
+            "the line says which setting: {name}={value}: {ended}"
+        );
     }
 }
 

@@ -20,6 +20,7 @@
 
 use super::{G, GRef, Spec, Status};
 use crate::handle::JoinError;
+use crate::panics::short_backtrace;
 use crate::quiet::drop_quietly;
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -92,7 +93,7 @@ unsafe fn run<F: FnOnce() -> T, T>(g: NonNull<G>) {
     let Stage::Entry(f) = (unsafe { stage.get().replace(Stage::Running) }) else {
         crate::say::die("goroutine: started twice");
     };
-    let output = match catch_unwind(AssertUnwindSafe(f)) {
+    let output = match catch_unwind(AssertUnwindSafe(|| short_backtrace(f))) {
         Ok(value) => Ok(value),
         Err(payload) => Err(JoinError::panicked(payload)),
     };

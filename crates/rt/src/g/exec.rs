@@ -9,6 +9,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use millpond_stack::Stack;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::ptr;
 
 type Co = Coroutine<(), (), (), Stack>;
@@ -21,6 +22,8 @@ pub(crate) struct Exec {
     yielder: Cell<*const Yielder<(), ()>>,
     /// Its place in the registry of its M.
     pub(crate) slot: Cell<usize>,
+    /// Of a runner: where the task that it polls was spawned.
+    pub(crate) task: Cell<Option<&'static Location<'static>>>,
     /// The last park was an accept: what this goroutine starts is spread.
     pub(crate) accepted: Cell<bool>,
 }
@@ -31,6 +34,7 @@ impl Exec {
             co: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
             slot: Cell::new(0),
+            task: Cell::new(None),
             accepted: Cell::new(false),
         }
     }

@@ -43,6 +43,7 @@ use millpond_prim::sync::Lock;
 use slab::Slab;
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -246,6 +247,14 @@ impl CurrentM {
         };
         self.local().ids.set((id + 1, left - 1));
         id
+    }
+
+    /// Where the task that is polled by the running goroutine was spawned, to be read and set.
+    pub(crate) fn task_of_running(&self) -> Option<&Cell<Option<&'static Location<'static>>>> {
+        let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
+        // SAFETY: the registry holds a reference while it runs, and the caller, who is this very
+        // goroutine, is done with the cell before it ends.
+        Some(&unsafe { g.as_ref() }.exec(self).task)
     }
 
     /// Whether the code is on a goroutine's stack.
