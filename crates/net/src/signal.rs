@@ -55,7 +55,8 @@ impl Drop for Installed {
 /// Subscribes to `signals`, by number.
 ///
 /// ```
-/// use millpond_net::signal::{self, SIGUSR1};
+/// # mod millpond { pub use millpond_rt::*; pub use millpond_net::{self as net, signal}; }
+/// use millpond::signal::{self, SIGUSR1};
 ///
 /// let signals = signal::notify(&[SIGUSR1])?;
 /// // ... `kill -USR1` from somewhere ...

@@ -14,7 +14,8 @@ use std::sync::Arc;
 /// A UDP socket; `std::net::UdpSocket` for goroutines.
 ///
 /// ```
-/// use millpond_net::UdpSocket;
+/// # mod millpond { pub use millpond_rt::*; pub use millpond_net::{self as net, signal}; }
+/// use millpond::net::UdpSocket;
 ///
 /// let (a, b) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
 /// a.send_to(b"ping", b.local_addr()?)?;

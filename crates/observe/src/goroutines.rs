@@ -20,8 +20,9 @@ pub struct GoroutineDump {
 /// for each goroutine.
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::*; pub use millpond_observe as debug; }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
-/// let dump = millpond_observe::goroutines();
+/// let dump = millpond::debug::goroutines();
 /// assert!(dump.to_string().contains("goroutine"));
 /// assert_eq!(dump.iter().filter(|g| g.name.as_deref() == Some("main")).count(), 1);
 /// # }).unwrap();

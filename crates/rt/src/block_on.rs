@@ -46,7 +46,8 @@ impl Wake for Parker {
 /// If the future does.
 ///
 /// ```
-/// assert_eq!(millpond_rt::block_on(async { 6 * 7 }), 42);
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
+/// assert_eq!(millpond::block_on(async { 6 * 7 }), 42);
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
     block_on_for(WaitReason::BlockOn, future)

@@ -155,8 +155,9 @@ where
 /// If `f` does, with its payload.
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
-/// let text = millpond_rt::blocking(|| std::fs::read_to_string("/proc/self/comm")).unwrap();
+/// let text = millpond::blocking(|| std::fs::read_to_string("/proc/self/comm")).unwrap();
 /// assert!(!text.is_empty());
 /// # }).unwrap();
 /// ```

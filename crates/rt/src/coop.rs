@@ -21,10 +21,11 @@ pub fn spend() {
 /// [`std::thread::yield_now`].
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
-/// let other = millpond_rt::go(|| 1);
+/// let other = millpond::go(|| 1);
 /// while !other.is_finished() {
-///     millpond_rt::yield_now();
+///     millpond::yield_now();
 /// }
 /// # }).unwrap();
 /// ```

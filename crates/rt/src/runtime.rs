@@ -36,8 +36,9 @@ pub(crate) fn of_process() -> Arc<Sched> {
 /// documentation says how.
 ///
 /// ```
-/// let sum = millpond_rt::Builder::new().procs(2).run(|| {
-///     let parts: Vec<_> = (0..10).map(|i| millpond_rt::go(move || i)).collect();
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
+/// let sum = millpond::runtime::Builder::new().procs(2).run(|| {
+///     let parts: Vec<_> = (0..10).map(|i| millpond::go(move || i)).collect();
 ///     parts.into_iter().map(|part| part.join().unwrap()).sum::<i32>()
 /// }).unwrap();
 /// assert_eq!(sum, 45);

@@ -30,8 +30,9 @@ pub(crate) fn take_ids(count: u32) -> u64 {
 /// A panic in `f` ends this goroutine only; the handle reports it. Dropping the handle detaches.
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
-/// let answer = millpond_rt::go(|| 6 * 7);
+/// let answer = millpond::go(|| 6 * 7);
 /// assert_eq!(answer.join().unwrap(), 42);
 /// # }).unwrap();
 /// ```
@@ -52,11 +53,12 @@ where
 /// Outside a goroutine: there is no scheduler on that thread.
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
 /// use std::rc::Rc;
 /// let shared = Rc::new(5);
 /// let other = shared.clone();
-/// assert_eq!(*millpond_rt::go_local(move || other).join().unwrap(), 5);
+/// assert_eq!(*millpond::go_local(move || other).join().unwrap(), 5);
 /// # }).unwrap();
 /// ```
 #[track_caller]
@@ -112,8 +114,9 @@ where
 /// Starts goroutines with a name, another stack, or a say in where they run.
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
-/// let deep = millpond_rt::GoBuilder::new().name("parser").stack_size(1 << 20);
+/// let deep = millpond::Builder::new().name("parser").stack_size(1 << 20);
 /// deep.go(|| { /* recursion */ }).join().unwrap();
 /// # }).unwrap();
 /// ```

@@ -39,8 +39,9 @@ const DISMISS: u16 = 1;
 /// the task only; the handle reports it. Dropping the handle detaches.
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
-/// let task = millpond_rt::spawn(async { 6 * 7 });
+/// let task = millpond::spawn(async { 6 * 7 });
 /// assert_eq!(task.join().unwrap(), 42);
 /// # }).unwrap();
 /// ```

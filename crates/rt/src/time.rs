@@ -18,8 +18,9 @@ pub use std::time::Instant;
 /// Sleeps for at least `duration`. Parks the goroutine, or blocks the plain thread.
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
-/// use millpond_rt::time::{Instant, sleep};
+/// use millpond::time::{Instant, sleep};
 /// use std::time::Duration;
 /// let began = Instant::now();
 /// sleep(Duration::from_millis(2));
@@ -178,11 +179,12 @@ impl<F> std::fmt::Debug for Timeout<F> {
 /// stopped from outside.
 ///
 /// ```
-/// use millpond_rt::time::{Elapsed, timeout};
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
+/// use millpond::time::{Elapsed, timeout};
 /// use std::{future::pending, time::Duration};
 /// let limit = Duration::from_millis(1);
 /// # millpond_rt::Builder::new().procs(1).run(move || {
-/// assert_eq!(millpond_rt::block_on(timeout(limit, pending::<()>())), Err(Elapsed));
+/// assert_eq!(millpond::block_on(timeout(limit, pending::<()>())), Err(Elapsed));
 /// # }).unwrap();
 /// ```
 pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {

@@ -16,10 +16,11 @@ use millpond_stack::{Stack, class_for};
 /// to give, with the reason.
 ///
 /// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
 /// fn depth(n: u64) -> u64 {
 ///     if n == 0 { 0 } else { 1 + std::hint::black_box(depth(n - 1)) }
 /// }
-/// assert_eq!(millpond_rt::with_stack(8 << 20, || depth(10_000)), 10_000);
+/// assert_eq!(millpond::with_stack(8 << 20, || depth(10_000)), 10_000);
 /// ```
 #[track_caller]
 pub fn with_stack<R>(bytes: usize, f: impl FnOnce() -> R) -> R {

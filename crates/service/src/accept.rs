@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 /// An accept loop that is about to run.
 ///
 /// ```
-/// use millpond_net::{TcpListener, TcpStream};
-/// use millpond_service::{Acceptor, Connections};
+/// # mod millpond { pub use millpond_rt::*; pub use millpond_net as net; pub use millpond_service as service; }
+/// use millpond::net::{TcpListener, TcpStream};
+/// use millpond::service::{Acceptor, Connections};
 /// use std::io::{Read, Write};
 /// use std::time::Duration;
 ///
@@ -34,7 +35,7 @@ use std::time::{Duration, Instant};
 /// let addr = listener.local_addr()?;
 /// let connections = Connections::new();
 /// let acceptor = Acceptor::new(listener, &connections);
-/// let server = millpond_rt::go(move || {
+/// let server = millpond::go(move || {
 ///     acceptor.run(|shortage| eprintln!("{shortage}"), |mut conn, _peer, _live| {
 ///         let _ = conn.write_all(b"hello");
 ///     })

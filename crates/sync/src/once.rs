@@ -24,7 +24,8 @@ const DONE: u8 = 2;
 /// that an initialiser that panics has not been run: the next caller tries again.
 ///
 /// ```
-/// use millpond_sync::Once;
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+/// use millpond::sync::Once;
 ///
 /// let once = Once::new();
 /// let mut runs = 0;

@@ -33,7 +33,8 @@ const MAX: usize = isize::MAX as usize;
 /// Each [`done`](Self::done) happens before the waits that end because of it return.
 ///
 /// ```
-/// use millpond_sync::WaitGroup;
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+/// use millpond::sync::WaitGroup;
 ///
 /// let group = WaitGroup::new();
 /// for _ in 0..3 {
@@ -108,7 +109,8 @@ impl WaitGroup {
     /// As [`wait`](Self::wait), for at most `limit`; `false` if that passed first.
     ///
     /// ```
-    /// let group = millpond_sync::WaitGroup::new();
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// let group = millpond::sync::WaitGroup::new();
     /// group.add(1);
     /// assert!(!group.wait_timeout(std::time::Duration::from_millis(1)));
     /// group.done();
@@ -128,8 +130,9 @@ impl WaitGroup {
     /// it, use [`millpond_rt::go`] with [`add`](Self::add) and [`done`](Self::done).
     ///
     /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
     /// # millpond_rt::Builder::new().procs(1).run(|| {
-    /// use millpond_sync::{WaitGroup, chan};
+    /// use millpond::sync::{WaitGroup, chan};
     ///
     /// let (group, (tx, rx)) = (WaitGroup::new(), chan::unbounded());
     /// for i in 0..3 {

@@ -21,7 +21,8 @@ use std::sync::Arc;
 /// A TCP socket that connections arrive at; `std::net::TcpListener` for goroutines.
 ///
 /// ```
-/// use millpond_net::{TcpListener, TcpStream};
+/// # mod millpond { pub use millpond_rt::*; pub use millpond_net::{self as net, signal}; }
+/// use millpond::net::{TcpListener, TcpStream};
 /// use std::io::{Read, Write};
 ///
 /// let listener = TcpListener::bind("127.0.0.1:0")?;

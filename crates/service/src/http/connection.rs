@@ -68,9 +68,10 @@ pub(super) enum End {
 /// handler wants to know about it sees in its [`Body`].
 ///
 /// ```
-/// use millpond_net::{TcpListener, TcpStream};
-/// use millpond_service::http::{self, Limits, Reply, Request, StatusCode};
-/// use millpond_service::{Acceptor, Connections, Manner};
+/// # mod millpond { pub use millpond_rt::*; pub use millpond_net as net; pub use millpond_service as service; }
+/// use millpond::net::{TcpListener, TcpStream};
+/// use millpond::service::http::{self, Limits, Reply, Request, StatusCode};
+/// use millpond::service::{Acceptor, Connections, Manner};
 /// use std::io::{Read, Write};
 ///
 /// # millpond_rt::Builder::new().procs(1).run(|| {
@@ -78,7 +79,7 @@ pub(super) enum End {
 /// let addr = listener.local_addr()?;
 /// let acceptor = Acceptor::new(listener, &Connections::new()).manner(Manner::Signal);
 /// let limits = Limits::default();
-/// let _server = millpond_rt::go(move || {
+/// let _server = millpond::go(move || {
 ///     acceptor.run(|shortage| eprintln!("{shortage}"), move |stream, _peer, live| {
 ///         http::serve(stream, &live, &limits, |request: Request<http::Body>| async move {
 ///             Reply::text(StatusCode::OK, format!("{} here\n", request.uri().path()))

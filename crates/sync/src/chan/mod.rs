@@ -58,7 +58,8 @@ use state::State;
 /// its receive.
 ///
 /// ```
-/// use millpond_sync::chan;
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+/// use millpond::chan;
 ///
 /// let (tx, rx) = chan::bounded(2);
 /// tx.send(1).unwrap();
@@ -75,7 +76,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// [`bounded`] wherever the senders can outrun the receivers.
 ///
 /// ```
-/// use millpond_sync::chan;
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+/// use millpond::chan;
 ///
 /// let (tx, rx) = chan::unbounded();
 /// std::thread::spawn(move || (0..100).for_each(|i| tx.send(i).unwrap()));

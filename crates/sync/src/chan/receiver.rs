@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 /// dropped. See [the module](super) for what closing means.
 ///
 /// ```
-/// let (tx, rx) = millpond_sync::chan::unbounded();
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+/// let (tx, rx) = millpond::chan::unbounded();
 /// tx.send(1).unwrap();
 /// drop(tx);
 /// assert!(rx.recv().is_ok());
@@ -67,7 +68,8 @@ impl<T> Receiver<T> {
     /// [`RecvTimeoutError`].
     ///
     /// ```
-    /// use millpond_sync::chan::{self, RecvTimeoutError};
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::chan::{self, RecvTimeoutError};
     /// use std::time::Duration;
     ///
     /// let (_tx, rx) = chan::unbounded::<u8>();

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 /// last one is dropped, the channel closes. See [the module](super) for what closing means.
 ///
 /// ```
-/// let (tx, rx) = millpond_sync::chan::bounded(1);
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+/// let (tx, rx) = millpond::chan::bounded(1);
 /// tx.send("hello").unwrap();
 /// assert_eq!(rx.recv(), Ok("hello"));
 /// drop(rx);
@@ -66,7 +67,8 @@ impl<T> Sender<T> {
     /// [`SendTimeoutError`] with the value, which nobody has received then.
     ///
     /// ```
-    /// use millpond_sync::chan::{self, SendTimeoutError};
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::chan::{self, SendTimeoutError};
     /// use std::time::Duration;
     ///
     /// let (tx, _rx) = chan::bounded(0);

@@ -37,7 +37,8 @@ use std::time::Duration;
 /// unlocking waits for ever.
 ///
 /// ```
-/// use millpond_sync::Mutex;
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+/// use millpond::sync::Mutex;
 ///
 /// let counter = Mutex::new(0);
 /// std::thread::scope(|s| {
@@ -103,7 +104,8 @@ impl<T: ?Sized> Mutex<T> {
     /// Locks if the lock is free. Never parks.
     ///
     /// ```
-    /// let lock = millpond_sync::Mutex::new(());
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// let lock = millpond::sync::Mutex::new(());
     /// let guard = lock.lock();
     /// assert!(lock.try_lock().is_none());
     /// drop(guard);
