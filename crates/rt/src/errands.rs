@@ -54,6 +54,9 @@ impl Errands {
             let away = sched.m(errand.away);
             away.timers.fire(crate::clock::tick());
             let still_away = || away.switches.load(Ordering::Acquire) == errand.switches;
+            if still_away() {
+                sched.move_adoptees(errand.away, m.index);
+            }
             sched.adopt_poller(away, m.index, still_away);
         }
     }

@@ -81,7 +81,9 @@ impl Builder {
     /// calling thread meanwhile.
     ///
     /// When the body has returned the runtime ends: what has not started is dropped, what has
-    /// started is not resumed any more, and the handles of both answer "cancelled".
+    /// started is not resumed any more, and the handles of both answer "cancelled". Locks that a
+    /// frozen goroutine holds, and values that were handed to it, are gone. Each thread on which
+    /// goroutines are frozen stays, asleep, with its stacks and two descriptors.
     ///
     /// # Errors
     /// If the runtime cannot be made: a value out of range, no threads, no way to guard stacks.

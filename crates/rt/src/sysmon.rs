@@ -267,7 +267,9 @@ impl Memory {
 /// Somebody else is to fire the timers and poll the descriptors of an M that is away.
 fn leave_errand(sched: &Sched, m: &M, switches: u64, now_ns: u64) {
     let due = m.timers.next_ns() <= now_ns;
-    let unpolled = !m.is_adopted.load(Ordering::Relaxed) && m.poller.source_count() > 0;
+    // What it has adopted is nobody's as well, whoever polls for itself.
+    let unpolled = m.adoptees.load(Ordering::SeqCst) > 0
+        || (!m.is_adopted.load(Ordering::Relaxed) && m.poller.source_count() > 0);
     if due || unpolled {
         sched.errands.leave(Errand { away: m.index, switches });
         if let Some(index) = sched.idle.conscript() {

@@ -103,7 +103,9 @@ impl Sleep {
     }
 
     fn set_timer(&mut self) {
-        let (home, here) = match CurrentM::get() {
+        // An M that is not running a goroutine may be closing, or blocked until this fires.
+        let usable = |m: &CurrentM| m.is_running() && !m.sched().is_stopping();
+        let (home, here) = match CurrentM::get().filter(usable) {
             Some(m) => (Home { sched: m.sched().keep_alive(), m: m.index }, true),
             None => (Home { sched: runtime::of_process(), m: 0 }, false),
         };
@@ -111,6 +113,10 @@ impl Sleep {
         let earliest = m.timers.insert(crate::clock::ns_of(self.at), self.wait.arm());
         if earliest && !here {
             m.rouse();
+        }
+        if home.sched.is_stopping() {
+            // That M may have ended its timers before this one came.
+            m.timers.end();
         }
         self.home = Some(home);
     }

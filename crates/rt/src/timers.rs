@@ -151,8 +151,10 @@ impl Timers {
     /// Ends all waits early: the runtime has ended. A future that slept finds out by the clock, and
     /// sets its timer elsewhere.
     pub(crate) fn end(&self) {
-        let all = std::mem::take(&mut *self.heap.lock());
+        let mut heap = self.heap.lock();
+        let all = std::mem::take(&mut *heap);
         self.next_ns.store(NEVER, Ordering::Release);
+        drop(heap);
         for Reverse(entry) in all {
             entry.ticket.fire_timer();
         }

@@ -207,3 +207,44 @@ fn run_is_refused_inside_a_goroutine() {
     let error = run(1, || go(|| Builder::new().run(|| ())).join().map(drop).unwrap_err());
     assert!(error.to_string().contains("called from a goroutine"));
 }
+
+/// Its drop waits, as one that locks or sends may.
+struct WaitsInDrop(mpsc::Sender<()>);
+
+impl Drop for WaitsInDrop {
+    fn drop(&mut self) {
+        block_on(sleep_async(Duration::from_millis(5)));
+        let _ = self.0.send(());
+    }
+}
+
+#[test]
+fn drops_that_wait_park_a_goroutine_and_not_the_scheduler() {
+    let (done, dropped) = mpsc::channel();
+    run(1, move || {
+        let (result, closure) = (WaitsInDrop(done.clone()), WaitsInDrop(done));
+        drop(go(move || result));
+        let aborted = go(move || drop(closure));
+        aborted.abort();
+        assert!(aborted.join().unwrap_err().is_cancelled());
+        (0..2).for_each(|_| {
+            while dropped.try_recv().is_err() {
+                yield_now();
+            }
+        });
+    });
+}
+
+#[test]
+fn a_closure_whose_drop_sleeps_does_not_stop_the_end() {
+    let (done, dropped) = mpsc::channel();
+    run(1, move || {
+        let closure = WaitsInDrop(done);
+        drop(GoBuilder::new().local().go(move || {
+            // It may have its turn before the runtime has ended; then it must not sleep in there.
+            closure.0.send(()).unwrap();
+            std::mem::forget(closure);
+        }));
+    });
+    dropped.recv().expect("the closure was dropped, and its sleep ended");
+}

@@ -36,6 +36,8 @@ pub(crate) struct VTable {
     pub(crate) fail: unsafe fn(NonNull<G>, JoinError) -> Option<Leftover>,
     /// Moves the result (`Result<T, JoinError>`) to the pointer.
     pub(crate) take_output: unsafe fn(NonNull<G>, *mut ()),
+    /// Whether the result is there.
+    has_output: unsafe fn(NonNull<G>) -> bool,
     /// Drops the result in place.
     pub(crate) drop_output: unsafe fn(NonNull<G>),
     /// Gives the memory back.
@@ -67,6 +69,7 @@ where
             run: run::<F, T>,
             fail: fail::<F, T>,
             take_output: take_output::<F, T>,
+            has_output: has_output::<F, T>,
             drop_output: drop_output::<F, T>,
             free: free::<F, T>,
         }
@@ -93,12 +96,24 @@ unsafe fn run<F: FnOnce() -> T, T>(g: NonNull<G>) {
     let Stage::Entry(f) = (unsafe { stage.get().replace(Stage::Running) }) else {
         crate::say::die("goroutine: started twice");
     };
-    let output = match catch_unwind(AssertUnwindSafe(|| short_backtrace(f))) {
-        Ok(value) => Ok(value),
-        Err(payload) => Err(JoinError::panicked(payload)),
+    // SAFETY: the header of a goroutine that runs.
+    let header = unsafe { g.as_ref() };
+    let output = if header.abort_requested() {
+        // Here and not in the scheduler: the closure's drop may wait, and this stack can.
+        drop_quietly(f);
+        Err(JoinError::cancelled())
+    } else {
+        catch_unwind(AssertUnwindSafe(|| short_backtrace(f))).map_err(JoinError::panicked)
     };
-    // SAFETY: still Running. A plain write: nothing to drop there.
-    unsafe { stage.get().write(Stage::Output(output)) };
+    if header.join.is_detached() {
+        // For good: the handle is gone. Dropped here for the same reason.
+        drop_quietly(output);
+        // SAFETY: still Running. A plain write: nothing to drop there.
+        unsafe { stage.get().write(Stage::Gone) };
+    } else {
+        // SAFETY: as above.
+        unsafe { stage.get().write(Stage::Output(output)) };
+    }
 }
 
 unsafe fn fail<F: 'static, T: 'static>(g: NonNull<G>, error: JoinError) -> Option<Leftover> {
@@ -118,6 +133,11 @@ unsafe fn take_output<F, T>(g: NonNull<G>, to: *mut ()) {
         },
         _ => crate::say::die("goroutine: its result was taken twice"),
     }
+}
+
+unsafe fn has_output<F, T>(g: NonNull<G>) -> bool {
+    // SAFETY: called by whom the join word gave the result.
+    matches!(unsafe { &*stage::<F, T>(g).get() }, Stage::Output(_))
 }
 
 unsafe fn drop_output<F, T>(g: NonNull<G>) {
@@ -143,12 +163,29 @@ unsafe fn free<F, T>(g: NonNull<G>) {
     }
 }
 
-/// The goroutine's end, on its M: hands the result over or drops it.
-pub(crate) fn end(g: &GRef) {
+/// The goroutine's end, on its M: hands the result over, or gives out what nobody wants.
+#[must_use]
+pub(crate) fn end(g: &GRef) -> Option<Unwanted> {
     g.set_status(Status::Done);
-    if g.join.complete() == super::join::Ended::NobodyWants {
-        // SAFETY: the join word gave the result to us.
-        unsafe { (g.vtable().drop_output)(g.as_nonnull()) };
+    (g.join.complete() == super::join::Ended::NobodyWants).then(|| Unwanted(g.clone()))
+}
+
+/// The right and the duty to drop a result. It is user code, and may wait: not for the scheduler's
+/// stack. At home on the goroutine's thread.
+pub(crate) struct Unwanted(GRef);
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        // SAFETY: the join word gave the result to us. Nothing happens if it is dropped already.
+        unsafe { (self.0.vtable().drop_output)(self.0.as_nonnull()) };
+    }
+}
+
+impl Unwanted {
+    /// Whether there is anything to drop.
+    pub(crate) fn is_there(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (self.0.vtable().has_output)(self.0.as_nonnull()) }
     }
 }
 
@@ -168,6 +205,7 @@ pub(crate) fn end_without_running(g: &GRef, error: JoinError) -> Option<Leftover
     // SAFETY: the caller has taken it out of its queue, or its M will not resume it: the stage is
     // the caller's.
     let leftover = unsafe { (g.vtable().fail)(g.as_nonnull(), error) };
-    end(g);
+    // The result is an error of ours: nothing of the user's to drop.
+    drop(end(g));
     leftover
 }

@@ -64,6 +64,11 @@ impl JoinWord {
         self.state.load(Ordering::Acquire) == DONE
     }
 
+    /// The goroutine, before its end: whether the handle is gone already. "No" may be old.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.state.load(Ordering::Acquire) == DETACHED
+    }
+
     /// The goroutine's end, once: the result is in place.
     #[inline]
     pub(crate) fn complete(&self) -> Ended {

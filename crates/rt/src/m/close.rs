@@ -25,14 +25,16 @@ impl CurrentM {
         self.timers.end();
         let frozen: Vec<GRef> = self.registry.lock().iter().map(|(_, g)| g.clone()).collect();
         for g in &frozen {
-            // Not resumed any more: nobody but this thread could.
+            // Not resumed any more: nobody but this thread could. What it waits for goes to the
+            // next in line, not to it.
+            g.wait_word().disarm();
             leftovers.extend(cell::end_without_running(g, JoinError::cancelled()));
         }
         let last = frozen.is_empty();
         drop(frozen);
         // The drops may place work again, and poller and timers have readied what is frozen.
         while !leftovers.is_empty() {
-            drop(leftovers);
+            self.as_if_inside(|| drop(leftovers));
             leftovers = self.cancel_queues();
         }
         if !last {

@@ -17,8 +17,9 @@
 
 use super::local::{BUDGET, Request};
 use super::{CURRENT, CurrentM, M};
-use crate::g::{GRef, Status, cell};
-use crate::handle::JoinError;
+use crate::g::cell::Unwanted;
+use crate::g::{GRef, Spec, Status, cell};
+use crate::handle::{JoinError, JoinHandle};
 use crate::quiet::{Bomb, quietly};
 use crate::sched::Sched;
 use crate::work::Work;
@@ -226,10 +227,6 @@ impl CurrentM {
 
     /// Gives a fresh goroutine a stack and a home. `false` if it will not run.
     fn start(&self, g: &GRef) -> bool {
-        if g.abort_requested() {
-            drop(cell::end_without_running(g, JoinError::cancelled()));
-            return false;
-        }
         let mut stacks = self.local().stacks.borrow_mut();
         let cache = stacks.as_mut().expect("an M has stacks while it works");
         let stack = match cache.take(g.spec.class) {
@@ -237,7 +234,8 @@ impl CurrentM {
             Err(error) => {
                 drop(stacks);
                 crate::stacks::report_failure(&error);
-                drop(cell::end_without_running(g, JoinError::no_stack(error.to_string())));
+                let leftover = cell::end_without_running(g, JoinError::no_stack(error.to_string()));
+                self.as_if_inside(|| drop(leftover));
                 return false;
             }
         };
@@ -261,7 +259,23 @@ impl CurrentM {
         if let Some(cache) = self.local().stacks.borrow_mut().as_mut() {
             cache.give(stack);
         }
-        // User code may run in here: a result that nobody wants is dropped.
-        quietly(|| cell::end(&g));
+        if let Some(unwanted) = cell::end(&g).filter(Unwanted::is_there) {
+            // The handle went away in the last moment. The drop may wait, so it gets a stack; and
+            // it stays on this thread.
+            let spec =
+                Spec { name: Some("drop of a result".into()), system: true, ..g.spec.clone() };
+            let (dropper, handle) = cell::make(self.next_id(), spec, move || drop(unwanted));
+            drop(JoinHandle::<()>::goroutine(handle));
+            self.arriving.fetch_add(1, Ordering::Relaxed);
+            self.push_ready(dropper);
+        }
+    }
+
+    /// Runs user code on the scheduler's stack, where it blocks the thread if it waits. It counts
+    /// as a goroutine that runs, so that sysmon sees it and hands off.
+    pub(super) fn as_if_inside(&self, f: impl FnOnce()) {
+        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+        quietly(f);
+        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 }
