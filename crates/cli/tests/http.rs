@@ -153,6 +153,18 @@ fn a_chunk_that_is_not_one_is_400() {
 }
 
 #[test]
+fn a_body_chunked_twice_is_400() {
+    let server = Server::start(&[]);
+    for twice in ["chunked\r\ntransfer-encoding: chunked", "chunked, chunked"] {
+        let mut client = Client::connect(server.http);
+        let head = format!("POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: {twice}\r\n\r\n");
+        client.send(&(head + "0\r\n\r\n"));
+        assert_eq!(client.read_reply().status, 400, "{twice:?}");
+        assert_eq!(client.read_to_end(), b"", "{twice:?}");
+    }
+}
+
+#[test]
 fn a_head_over_the_limit_is_431_and_one_below_is_not() {
     for limit in [500_usize, 16_384, 100_000] {
         let server = Server::start(&["--max-header", &limit.to_string()]);

@@ -7,7 +7,9 @@ use super::body::{Body, BodyError};
 use super::reply::{Noted, Reply};
 use super::watch::{Phase, Progress};
 use super::{Limits, Request, Response};
+use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{HeaderMap, TRANSFER_ENCODING};
 use hyper::service::Service;
 use std::convert::Infallible;
 use std::future::Future;
@@ -35,7 +37,13 @@ where
     fn call(&self, request: Request<Incoming>) -> Answer<F> {
         self.progress.enter(Phase::Busy);
         let limit_bytes = self.limits.max_body_bytes;
-        let answer = if request.body().size_hint().lower() > limit_bytes {
+        let answer = if codings(request.headers()) > 1 {
+            // hyper takes `chunked` twice; a proxy in front may not mean the same by it.
+            self.progress.expect_body(Some(Arc::default()));
+            let reply =
+                Reply::last_words(StatusCode::BAD_REQUEST, "transfer-encoding: given twice");
+            Kind::Refused(Some(reply))
+        } else if request.body().size_hint().lower() > limit_bytes {
             // Nobody will read it: its end will not be seen.
             self.progress.expect_body(Some(Arc::default()));
             Kind::Refused(Some(BodyError::TooLarge(limit_bytes).into_reply()))
@@ -47,6 +55,12 @@ where
         };
         Answer { answer, progress: self.progress.clone() }
     }
+}
+
+/// How many transfer codings a request names. RFC 9112, 6.1: `chunked` is applied once.
+fn codings(headers: &HeaderMap) -> usize {
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    values.map(|value| value.as_bytes().split(|byte| *byte == b',').count()).sum()
 }
 
 /// The reply to come.
