@@ -82,6 +82,8 @@ pub(crate) struct G {
     reason: AtomicU8,
     /// Set by `JoinHandle::abort`, looked at before the first run.
     abort: AtomicBool,
+    /// Counted in `arriving` of the M that it was placed on. Written before it is queued there.
+    pub(crate) placed: AtomicBool,
     wait: WaitWord,
     link: AtomicPtr<G>,
     vtable: &'static cell::VTable,
@@ -116,6 +118,7 @@ impl G {
             status: AtomicU8::new(Status::Fresh as u8),
             reason: AtomicU8::new(0),
             abort: AtomicBool::new(false),
+            placed: AtomicBool::new(false),
             wait: WaitWord::new(),
             link: AtomicPtr::new(ptr::null_mut()),
             vtable,

@@ -148,6 +148,12 @@ impl M {
         self.posting.fetch_sub(1, Ordering::Release);
     }
 
+    /// A goroutine is about to be queued here for its first run.
+    fn count_in(&self, g: &GRef) {
+        g.placed.store(true, Ordering::Relaxed);
+        self.arriving.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Waits until nobody is inside [`M::post`]: the record is about to be freed.
     pub(crate) fn wait_for_posters(&self) {
         while self.posting.load(Ordering::Acquire) > 0 {

@@ -13,7 +13,6 @@ use super::CurrentM;
 use super::close::cancel_work;
 use crate::g::GRef;
 use crate::work::Work;
-use std::sync::atomic::Ordering;
 
 /// Where the maker wants a goroutine to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +38,7 @@ impl CurrentM {
             Placement::Auto if !self.accepts() => self.push_fresh(Work::Goroutine(g)),
             Placement::Auto | Placement::Spread => self.spread(g),
             Placement::Local => {
-                self.arriving.fetch_add(1, Ordering::Relaxed);
+                self.count_in(&g);
                 self.push_ready(g);
             }
         }
@@ -87,7 +86,7 @@ impl CurrentM {
     fn spread(&self, g: GRef) {
         let sched = self.sched();
         let m = sched.m(sched.least_loaded(self.index));
-        m.arriving.fetch_add(1, Ordering::Relaxed);
+        m.count_in(&g);
         if m.index == self.index {
             // Not as the next: its maker goes on accepting.
             self.local().ready.borrow_mut().push_back(g);

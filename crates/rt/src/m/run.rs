@@ -151,23 +151,14 @@ impl CurrentM {
         }
         local.streak.set(streak + 1);
         if let Some(g) = local.next.take() {
-            return Some(self.at_home(g));
+            return Some(Work::Goroutine(g));
         }
         licensed.then(|| self.p.take_next()).flatten()
     }
 
     fn pop_ready(&self) -> Option<Work> {
         let g = self.local().ready.borrow_mut().pop_front()?;
-        Some(self.at_home(g))
-    }
-
-    /// A goroutine out of this M's own queues. One that was placed here has now arrived: it is
-    /// about to start, and counts as live from then on.
-    fn at_home(&self, g: GRef) -> Work {
-        if g.m().is_null() {
-            self.arriving.fetch_sub(1, Ordering::Relaxed);
-        }
-        Work::Goroutine(g)
+        Some(Work::Goroutine(g))
     }
 
     fn pop_ring(&self, licensed: bool) -> Option<Work> {
@@ -233,6 +224,7 @@ impl CurrentM {
             Ok(stack) => stack,
             Err(error) => {
                 drop(stacks);
+                self.note_arrived(g);
                 crate::stacks::report_failure(&error);
                 let leftover = cell::end_without_running(g, JoinError::no_stack(error.to_string()));
                 self.as_if_inside(|| drop(leftover));
@@ -246,8 +238,17 @@ impl CurrentM {
         if !g.spec.system {
             self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
+        self.note_arrived(g);
         g.attach(self, stack);
         true
+    }
+
+    /// A goroutine that was placed here has started, or never will. After it counts as live: a
+    /// first stack takes long, and an M that looked empty meanwhile would be given more.
+    fn note_arrived(&self, g: &GRef) {
+        if g.placed.load(Ordering::Relaxed) {
+            self.arriving.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn finish(&self, g: GRef, stack: millpond_stack::Stack) {
@@ -266,7 +267,6 @@ impl CurrentM {
                 Spec { name: Some("drop of a result".into()), system: true, ..g.spec.clone() };
             let (dropper, handle) = cell::make(self.next_id(), spec, move || drop(unwanted));
             drop(JoinHandle::<()>::goroutine(handle));
-            self.arriving.fetch_add(1, Ordering::Relaxed);
             self.push_ready(dropper);
         }
     }
