@@ -25,16 +25,20 @@
 //!
 //! A task that calls a *blocking* form is a goroutine for that while: the runner that polls it.
 //!
+//! The queue of step 2 is a [`WaitList`], unless the primitive has a better one.
+//!
 //! Nothing here is kept on the waiter's stack: tickets hold references to the `G` or the cell.
 
 mod cell;
 mod future;
+mod list;
 mod reason;
 mod ticket;
 mod waiting;
 mod word;
 
 pub use future::FutureWait;
+pub use list::{Key, WaitList};
 pub use reason::WaitReason;
 pub use ticket::{Fired, Ticket};
 #[cfg(not(loom))]

@@ -1,0 +1,250 @@
+//! The waiters of one primitive, longest waiting first.
+//!
+//! A doubly linked list whose links are indexes into a slab, so that an entry can leave from the
+//! middle in constant time and the slab's slots are used again: waiting does not allocate once
+//! the list has been as long before. The list stands under the lock of its primitive; nothing in
+//! it is atomic.
+//!
+//! ```text
+//!   push ──▶ linked ──claim_front──▶ unlinked ──remove──▶ gone
+//!               └────────────remove────────────────────────▲
+//! ```
+//!
+//! Two rules keep it simple:
+//! 1. *Only the waiter removes its entry*, when it runs again or gives up. Whoever claims it takes
+//!    it off the list and leaves the entry where it is, with what is handed over inside. So a
+//!    [`Key`] needs no generation: it is valid exactly as long as its owner holds it.
+//! 2. A ticket that cannot be claimed any more (its wait timed out, or another arm of a `select!`
+//!    won) is unlinked by whoever meets it, and its owner removes it as in rule 1. A loop of
+//!    time-outs therefore leaves nothing behind.
+//!
+//! Rule 1 also means that the ticket is dropped while its owner still holds the wait it is for,
+//! so that dropping it under the lock cannot be what frees a waker: that would be user code.
+//!
+//! After a peak the slab is given back (`KEEP`). Rejected: `VecDeque<Ticket>` (removing from the
+//! middle is linear, so time-outs either scan or leave rubbish); intrusive nodes on the waiter's
+//! stack (a stack at rest must not be touched).
+
+use super::ticket::{Fired, Ticket};
+use slab::Slab;
+
+/// A slab with more slots than this is freed when the last waiter leaves.
+const KEEP: usize = 32;
+
+/// No entry.
+const NONE: u32 = u32::MAX;
+
+/// An entry's name, from push to remove. Not `Clone`: the waiter that pushed has the only one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key(u32);
+
+/// See the module documentation. `V` is what the primitive keeps with each waiter.
+#[derive(Debug)]
+pub struct WaitList<V> {
+    entries: Slab<Entry<V>>,
+    head: u32,
+    tail: u32,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    ticket: Ticket,
+    prev: u32,
+    next: u32,
+    linked: bool,
+    value: V,
+}
+
+impl<V> Default for WaitList<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> WaitList<V> {
+    /// An empty list. Does not allocate.
+    pub const fn new() -> Self {
+        Self { entries: Slab::new(), head: NONE, tail: NONE }
+    }
+
+    /// Whether nobody waits. Entries that were claimed or met closed do not count.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+
+    /// Adds a waiter behind all others.
+    pub fn push_back(&mut self, ticket: Ticket, value: V) -> Key {
+        let key = self.insert(ticket, value, self.tail, NONE);
+        match self.tail {
+            NONE => self.head = key,
+            tail => self.at(tail).next = key,
+        }
+        self.tail = key;
+        Key(key)
+    }
+
+    /// Adds a waiter before all others: one that was woken and came too late.
+    pub fn push_front(&mut self, ticket: Ticket, value: V) -> Key {
+        let key = self.insert(ticket, value, NONE, self.head);
+        match self.head {
+            NONE => self.tail = key,
+            head => self.at(head).prev = key,
+        }
+        self.head = key;
+        Key(key)
+    }
+
+    /// Ends the longest wait that is still open, with the outcome that `outcome` finds for it, and
+    /// takes it off the list. The caller hands over through the value, unlocks, and lets `Fired`
+    /// resume the waiter.
+    #[inline]
+    pub fn claim_front(&mut self, outcome: impl Fn(&V) -> u16) -> Option<(&mut V, Fired)> {
+        while self.head != NONE {
+            let key = self.head;
+            self.unlink(key);
+            let entry = self.at(key);
+            if let Some(fired) = entry.ticket.claim(outcome(&entry.value)) {
+                // Looked up again: the borrow of the loop's entry cannot be returned.
+                return Some((&mut self.at(key).value, fired));
+            }
+        }
+        None
+    }
+
+    /// Ends all waits that are still open.
+    pub fn claim_all(&mut self, outcome: impl Fn(&V) -> u16) -> Vec<Fired> {
+        std::iter::from_fn(|| self.claim_front(&outcome).map(|(_, fired)| fired)).collect()
+    }
+
+    /// The owner takes its entry back, with what it then holds.
+    pub fn remove(&mut self, key: Key) -> V {
+        let Key(key) = key;
+        if self.at(key).linked {
+            self.unlink(key);
+        }
+        let value = self.entries.remove(key as usize).value;
+        if self.entries.is_empty() && self.entries.capacity() > KEEP {
+            self.entries = Slab::new();
+        }
+        value
+    }
+
+    fn insert(&mut self, ticket: Ticket, value: V, prev: u32, next: u32) -> u32 {
+        if self.entries.capacity() == 0 {
+            // One slot at first, where a vector would take four: a million goroutines each
+            // waiting on a channel of its own is what this runtime is for.
+            self.entries.reserve_exact(1);
+        }
+        let key = self.entries.insert(Entry { ticket, prev, next, linked: true, value });
+        u32::try_from(key).ok().filter(|key| *key != NONE).unwrap_or_else(|| {
+            panic!("wait list: {key} waiters on one object; at most {} can wait", NONE - 1)
+        })
+    }
+
+    fn unlink(&mut self, key: u32) {
+        let entry = self.at(key);
+        debug_assert!(entry.linked, "wait list: unlink of an entry that is not on the list");
+        entry.linked = false;
+        let (prev, next) = (entry.prev, entry.next);
+        match prev {
+            NONE => self.head = next,
+            prev => self.at(prev).next = next,
+        }
+        match next {
+            NONE => self.tail = prev,
+            next => self.at(next).prev = prev,
+        }
+    }
+
+    #[inline]
+    fn at(&mut self, key: u32) -> &mut Entry<V> {
+        &mut self.entries[key as usize]
+    }
+
+    /// How many entries there are, on the list or off it, and room for how many. For tests.
+    #[doc(hidden)]
+    pub fn footprint(&self) -> (usize, usize) {
+        (self.entries.len(), self.entries.capacity())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::wait::FutureWait;
+
+    fn waiter() -> (FutureWait, Ticket) {
+        let mut wait = FutureWait::new();
+        let ticket = wait.arm();
+        (wait, ticket)
+    }
+
+    #[test]
+    fn the_longest_waiting_is_claimed_first_and_the_front_before_it() {
+        let mut list = WaitList::new();
+        let (waits, keys): (Vec<_>, Vec<_>) = (0..4)
+            .map(|i| {
+                let (wait, ticket) = waiter();
+                let key =
+                    if i == 3 { list.push_front(ticket, i) } else { list.push_back(ticket, i) };
+                (wait, key)
+            })
+            .unzip();
+        let order: Vec<_> =
+            std::iter::from_fn(|| list.claim_front(|_| 0).map(|(v, _)| *v)).collect();
+        assert_eq!(order, [3, 0, 1, 2]);
+        assert!(list.is_empty());
+        let left: Vec<_> = keys.into_iter().map(|key| list.remove(key)).collect();
+        assert_eq!(left, [0, 1, 2, 3]);
+        drop(waits);
+    }
+
+    #[test]
+    fn an_entry_leaves_from_anywhere() {
+        for gone in 0..3 {
+            let mut list = WaitList::new();
+            let mut waits = Vec::new();
+            let mut keys = Vec::new();
+            for i in 0..3 {
+                let (wait, ticket) = waiter();
+                waits.push(wait);
+                keys.push(list.push_back(ticket, i));
+            }
+            assert_eq!(list.remove(keys.remove(gone)), gone);
+            let order: Vec<_> =
+                std::iter::from_fn(|| list.claim_front(|_| 0).map(|(v, _)| *v)).collect();
+            let expected: Vec<_> = (0..3).filter(|i| *i != gone).collect();
+            assert_eq!(order, expected);
+        }
+    }
+
+    #[test]
+    fn a_wait_that_has_ended_is_skipped() {
+        let mut list = WaitList::new();
+        let (mut first, ticket) = waiter();
+        let first_key = list.push_back(ticket, 1);
+        let (_second, ticket) = waiter();
+        list.push_back(ticket, 2);
+        assert_eq!(first.cancel(), None);
+        assert_eq!(list.claim_front(|v| *v).map(|(v, _)| *v), Some(2));
+        assert_eq!(list.remove(first_key), 1);
+    }
+
+    #[test]
+    fn memory_is_given_back_after_a_peak() {
+        let mut list = WaitList::new();
+        let (waits, keys): (Vec<_>, Vec<_>) = (0..1000)
+            .map(|i| {
+                let (wait, ticket) = waiter();
+                (wait, list.push_back(ticket, i))
+            })
+            .unzip();
+        assert_eq!(list.footprint().0, 1000);
+        for key in keys {
+            list.remove(key);
+        }
+        assert_eq!(list.footprint(), (0, 0));
+        drop(waits);
+    }
+}
