@@ -34,6 +34,7 @@
 //! | wait | [`JoinHandle`], [`block_on`], [`yield_now`], [`time`] |
 //! | talk | [`chan`], [`sync`] |
 //! | sockets and signals | [`net`], [`signal`] |
+//! | stop | [`Context`] |
 //! | what blocks anyway | [`blocking`], [`blocking_async`], [`with_stack`] |
 //! | look inside | [`debug`] |
 //! | runtimes | [`runtime`] |
@@ -57,8 +58,8 @@ pub use millpond_macros::{main, test};
 pub use millpond_net as net;
 pub use millpond_net::signal;
 pub use millpond_rt::{
-    GoBuilder as Builder, JoinError, JoinHandle, LocalJoinHandle, block_on, blocking,
-    blocking_async, exit, go, go_local, spawn, time, with_stack, yield_async, yield_now,
+    Context, GoBuilder as Builder, JoinError, JoinHandle, LocalJoinHandle, block_on, blocking,
+    blocking_async, context, exit, go, go_local, spawn, time, with_stack, yield_async, yield_now,
 };
 #[doc(inline)]
 pub use millpond_service as service;

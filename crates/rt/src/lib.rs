@@ -29,7 +29,7 @@
 //!
 //! # Under a model
 //! Built with `--cfg loom`, only the protocols exist: the wait word and tickets, the queues, the
-//! join word, timers, readiness. The rest needs stacks and a kernel.
+//! join word, timers, readiness, contexts. The rest needs stacks and a kernel.
 
 #[cfg(loom)]
 #[path = "g/absent.rs"]
@@ -41,6 +41,7 @@ mod g;
 #[path = "g/join.rs"]
 mod join;
 
+pub mod context;
 pub mod io;
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod queue;
@@ -104,6 +105,7 @@ mod work;
 pub use crate::{
     block_on::block_on,
     blocking::{blocking, blocking_async},
+    context::Context,
     coop::{yield_async, yield_now},
     dump::{Counts, Goroutine, counts, goroutines},
     exit::exit,

@@ -26,7 +26,7 @@
 //! | `waitgroup` | [`WaitGroup`] |
 //! | `once` | [`Once`] |
 //! | `wait_list` | the queue of waiters that all of them use |
-//! | `until` | time limits, turned into deadlines only when somebody really waits |
+//! | `until` | limits of a wait: a time, a context, turned into a deadline only when somebody really waits |
 
 pub mod chan;
 mod mutex;

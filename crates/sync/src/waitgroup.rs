@@ -17,7 +17,7 @@ use crate::wait_list::{Key, WaitList};
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Arc, Guard, Lock};
 use millpond_rt::coop;
-use millpond_rt::wait::{FutureWait, Outcome, WaitReason, Waiting};
+use millpond_rt::wait::{FutureWait, WaitReason, Waiting};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -160,7 +160,8 @@ impl WaitGroup {
         }));
     }
 
-    fn wait_until(&self, until: Until) -> bool {
+    /// `false` if `until` came first.
+    fn wait_until(&self, until: Until<'_>) -> bool {
         let Some(mut waiters) = self.shared.lock_if_counting() else {
             coop::spend();
             return true;
@@ -168,9 +169,9 @@ impl WaitGroup {
         let waiting = Waiting::begin();
         let key = waiters.push_back(waiting.ticket(), ());
         drop(waiters);
-        let outcome = waiting.park(WaitReason::WaitGroup, until.deadline());
+        let outcome = waiting.park_until(WaitReason::WaitGroup, until);
         self.shared.waiters.lock().remove(key);
-        outcome != Outcome::TimedOut
+        outcome.is_fired()
     }
 }
 

@@ -120,7 +120,7 @@ impl Core {
         }
         match waiting.park(reason, patience.limit(self.limit(side))) {
             Outcome::Fired(_) => Ok(()),
-            Outcome::TimedOut => {
+            Outcome::TimedOut | Outcome::Cancelled(_) => {
                 self.leave(side, &Waiter::Ticket(ticket));
                 self.still_time(side, patience)
             }

@@ -100,11 +100,18 @@ impl<V> WaitList<V> {
     /// resume the waiter.
     #[inline]
     pub fn claim_front(&mut self, outcome: impl Fn(&V) -> u16) -> Option<(&mut V, Fired)> {
+        self.claim_front_by(|entry| entry.ticket.claim(outcome(&entry.value)))
+    }
+
+    #[inline]
+    fn claim_front_by(
+        &mut self,
+        claim: impl Fn(&Entry<V>) -> Option<Fired>,
+    ) -> Option<(&mut V, Fired)> {
         while self.head != NONE {
             let key = self.head;
             self.unlink(key);
-            let entry = self.at(key);
-            if let Some(fired) = entry.ticket.claim(outcome(&entry.value)) {
+            if let Some(fired) = claim(self.at(key)) {
                 // Looked up again: the borrow of the loop's entry cannot be returned.
                 return Some((&mut self.at(key).value, fired));
             }
@@ -115,6 +122,12 @@ impl<V> WaitList<V> {
     /// Ends all waits that are still open.
     pub fn claim_all(&mut self, outcome: impl Fn(&V) -> u16) -> Vec<Fired> {
         std::iter::from_fn(|| self.claim_front(&outcome).map(|(_, fired)| fired)).collect()
+    }
+
+    /// As [`claim_all`](Self::claim_all), for a context, whose outcome no primitive may use.
+    pub(crate) fn claim_all_reserved(&mut self, outcome: impl Fn(&V) -> u16) -> Vec<Fired> {
+        let claim = |entry: &Entry<V>| entry.ticket.claim_any(outcome(&entry.value));
+        std::iter::from_fn(|| self.claim_front_by(claim).map(|(_, fired)| fired)).collect()
     }
 
     /// The owner takes its entry back, with what it then holds.

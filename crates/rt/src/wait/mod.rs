@@ -12,6 +12,8 @@
 //! }
 //! ```
 //!
+//! (with [`Waiting::park_until`] in place of `park` if a context may end the wait as well)
+//!
 //! and the other side, under the same lock, takes a ticket off the queue and calls
 //! [`Ticket::claim`]: `None` means that this wait ended otherwise (skip it), `Some(fired)` means
 //! that it is ours, so hand over what there is to hand over, release the lock, and let
@@ -34,6 +36,7 @@ mod future;
 mod list;
 mod reason;
 mod ticket;
+mod until;
 mod waiting;
 mod word;
 
@@ -41,6 +44,8 @@ pub use future::FutureWait;
 pub use list::{Key, WaitList};
 pub use reason::WaitReason;
 pub use ticket::{Fired, Ticket};
+pub use until::Until;
+pub(crate) use waiting::CANCELLED;
 #[cfg(not(loom))]
 pub(crate) use waiting::TIMED_OUT;
 pub use waiting::{Outcome, Waiting};

@@ -54,10 +54,12 @@ pub enum WaitReason {
     Pool = 21,
     /// A runner without a task to poll.
     IdleRunner = 22,
+    /// A context to be done.
+    Context = 23,
 }
 
 impl WaitReason {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::None,
         Self::ChanRecv,
         Self::ChanSend,
@@ -81,6 +83,7 @@ impl WaitReason {
         Self::Signal,
         Self::Pool,
         Self::IdleRunner,
+        Self::Context,
     ];
 
     /// The reason with this number; [`WaitReason::None`] for a number that is not one.
@@ -114,6 +117,7 @@ impl WaitReason {
             Self::Signal => "signal",
             Self::Pool => "pool",
             Self::IdleRunner => "idle task runner",
+            Self::Context => "context.Done",
         }
     }
 }

@@ -5,7 +5,7 @@
 //! still remove left-over tickets, or a loop of time-outs would grow their queues without bound.
 
 use super::cell::Cell;
-use super::waiting::TIMED_OUT;
+use super::waiting::{CANCELLED, TIMED_OUT};
 use super::word::{Claimed, WaitWord};
 use crate::g::GRef;
 use millpond_prim::sync::Arc;
@@ -46,12 +46,12 @@ impl Ticket {
     /// it and owes the waiter a [`Fired::ready`] (dropping `Fired` does it too).
     ///
     /// # Panics
-    /// If `outcome` is 2^14 - 1 (a timer's) or more.
+    /// If `outcome` is 2^14 - 2 (a context's), 2^14 - 1 (a timer's) or more.
     #[inline]
     pub fn claim(&self, outcome: u16) -> Option<Fired> {
         assert!(
-            outcome < TIMED_OUT,
-            "Ticket::claim: outcome {outcome}, expected below {TIMED_OUT}"
+            outcome < CANCELLED,
+            "Ticket::claim: outcome {outcome}, expected below {CANCELLED}"
         );
         self.claim_any(outcome)
     }
@@ -61,8 +61,9 @@ impl Ticket {
         self.claim_any(TIMED_OUT).is_some()
     }
 
+    /// As [`claim`](Self::claim), also with a reserved outcome.
     #[inline]
-    fn claim_any(&self, outcome: u16) -> Option<Fired> {
+    pub(crate) fn claim_any(&self, outcome: u16) -> Option<Fired> {
         match self.target.word().claim(self.seq, outcome)? {
             Claimed::BeforePark => Some(Fired(None)),
             Claimed::Parked => Some(Fired(Some(self.target.clone()))),

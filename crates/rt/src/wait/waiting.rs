@@ -6,6 +6,7 @@
 use super::cell::Cell;
 use super::reason::WaitReason;
 use super::ticket::{Target, Ticket};
+use crate::context::ContextError;
 use crate::g::GRef;
 use millpond_prim::sync::Arc;
 use std::marker::PhantomData;
@@ -13,6 +14,9 @@ use std::time::Instant;
 
 /// The outcome that timers use; no primitive may.
 pub(crate) const TIMED_OUT: u16 = (1 << 14) - 1;
+
+/// The outcome that [`Waiting::park_until`] gives to a context; no primitive may use it.
+pub(crate) const CANCELLED: u16 = TIMED_OUT - 1;
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,16 @@ pub enum Outcome {
     /// The deadline passed first. No party can have won: what it would have handed over is still
     /// with it.
     TimedOut,
+    /// The context of [`Waiting::park_until`] was done first. No party can have won, as above.
+    Cancelled(ContextError),
+}
+
+impl Outcome {
+    /// Whether a party ended the wait.
+    #[inline]
+    pub fn is_fired(self) -> bool {
+        matches!(self, Self::Fired(_))
+    }
 }
 
 /// A wait that the caller has begun and not yet finished. Not `Send`: it belongs to the goroutine

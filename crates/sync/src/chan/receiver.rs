@@ -100,7 +100,8 @@ impl<T> Receiver<T> {
         RecvFuture::new(self)
     }
 
-    fn recv_until(&self, until: Until) -> Result<T, RecvTimeoutError> {
+    /// `Timeout` if `until` came first, whatever it is.
+    fn recv_until(&self, until: Until<'_>) -> Result<T, RecvTimeoutError> {
         let mut state = self.shared.lock();
         match state.recv() {
             Received::Done(value, fired) => {
@@ -114,11 +115,11 @@ impl<T> Receiver<T> {
                 let waiting = Waiting::begin();
                 let key = state.register_recv(waiting.ticket(), 0, false);
                 drop(state);
-                let outcome = waiting.park(WaitReason::ChanRecv, until.deadline());
+                let outcome = waiting.park_until(WaitReason::ChanRecv, until);
                 let handed = self.shared.lock().finish_recv(key);
                 handed.ok_or(match outcome {
-                    Outcome::TimedOut => RecvTimeoutError::Timeout,
                     Outcome::Fired(_) => RecvTimeoutError::Closed,
+                    _ => RecvTimeoutError::Timeout,
                 })
             }
         }

@@ -98,7 +98,8 @@ impl<T> Sender<T> {
         SendFuture::new(self, value)
     }
 
-    fn send_until(&self, value: T, until: Until) -> Result<(), SendTimeoutError<T>> {
+    /// `Timeout` if `until` came first, whatever it is.
+    fn send_until(&self, value: T, until: Until<'_>) -> Result<(), SendTimeoutError<T>> {
         let mut state = self.shared.lock();
         match state.send(value) {
             Sent::Done(fired) => {
@@ -112,12 +113,12 @@ impl<T> Sender<T> {
                 let waiting = Waiting::begin();
                 let key = state.register_send(waiting.ticket(), 0, value);
                 drop(state);
-                let outcome = waiting.park(WaitReason::ChanSend, until.deadline());
+                let outcome = waiting.park_until(WaitReason::ChanSend, until);
                 let kept = self.shared.lock().finish_send(key);
                 match (kept, outcome) {
                     (None, _) => Ok(()),
-                    (Some(value), Outcome::TimedOut) => Err(SendTimeoutError::Timeout(value)),
                     (Some(value), Outcome::Fired(_)) => Err(SendTimeoutError::Closed(value)),
+                    (Some(value), _) => Err(SendTimeoutError::Timeout(value)),
                 }
             }
         }

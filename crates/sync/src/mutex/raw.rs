@@ -124,31 +124,32 @@ impl RawMutex {
         self.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, barge).is_ok()
     }
 
-    /// Takes the lock, waiting up to `until`; `false` if that passed first. Parks or blocks.
+    /// Takes the lock, waiting up to `until`; `false` if that came first. Parks or blocks.
     #[inline]
-    pub(super) fn lock(&self, until: Until) -> bool {
+    pub(super) fn lock(&self, until: Until<'_>) -> bool {
         self.word.compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
             || self.lock_slow(until)
     }
 
     #[cold]
-    fn lock_slow(&self, until: Until) -> bool {
+    fn lock_slow(&self, until: Until<'_>) -> bool {
         if self.barge() {
             return true;
         }
-        let deadline = until.deadline();
+        // Once for all waits of this attempt.
+        let until = Until::new(until.deadline(), until.context());
         let mut waiter = Waiter::new();
         loop {
             let waiting = Waiting::begin();
             let Enqueued::Waits(key) = self.enqueue(waiter, || waiting.ticket()) else {
                 return true;
             };
-            let outcome = waiting.park(WaitReason::Mutex, deadline);
+            let outcome = waiting.park_until(WaitReason::Mutex, until);
             self.leave(key);
             match outcome {
-                Outcome::TimedOut => return false,
                 Outcome::Fired(YOURS) => return true,
                 Outcome::Fired(_) => waiter.looks(),
+                Outcome::TimedOut | Outcome::Cancelled(_) => return false,
             }
         }
     }
