@@ -7,7 +7,8 @@
 //! first and then fires the ticket, if there is one; the poller leaves a ticket only when it finds
 //! the flag down, under the same lock.
 
-use crate::wait::{Ticket, WaitReason, Waiting};
+use crate::context::ContextError;
+use crate::wait::{Outcome, Ticket, Until, WaitReason, Waiting};
 use millpond_prim::sync::Lock;
 use std::future::Future;
 use std::sync::Arc;
@@ -50,17 +51,23 @@ impl Wake for Parker {
 /// assert_eq!(millpond::block_on(async { 6 * 7 }), 42);
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    block_on_for(WaitReason::BlockOn, future)
+    block_on_until(WaitReason::BlockOn, Until::Forever, future)
+        .expect("without a context there is none that could be done")
 }
 
-pub(crate) fn block_on_for<F: Future>(reason: WaitReason, future: F) -> F::Output {
+/// As [`block_on`]; when `until`, which is a context if it is anything, is done, `future` is dropped.
+pub(crate) fn block_on_until<F: Future>(
+    reason: WaitReason,
+    until: Until<'_>,
+    future: F,
+) -> Result<F::Output, ContextError> {
     let mut future = Box::pin(future);
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(parker.clone());
     let mut cx = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
+            return Ok(output);
         }
         let waiting = Waiting::begin();
         let mut state = parker.state.lock();
@@ -72,7 +79,9 @@ pub(crate) fn block_on_for<F: Future>(reason: WaitReason, future: F) -> F::Outpu
         }
         state.ticket = Some(waiting.ticket());
         drop(state);
-        waiting.park(reason, None);
+        if let Outcome::Cancelled(error) = waiting.park_until(reason, until) {
+            return Err(error);
+        }
         parker.state.lock().woken = false;
     }
 }

@@ -3,16 +3,17 @@
 //! A handle is the one joiner that the join word ([`crate::g::join`]) speaks of. It owns the
 //! result from the end of the goroutine on; dropping the handle detaches.
 
+use crate::context::{Context, ContextError};
 use crate::g::GRef;
 use crate::task::TaskHandle;
-use crate::wait::{FutureWait, WaitReason, Waiting};
+use crate::wait::{FutureWait, Outcome, Until, WaitReason, Waiting};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 
 /// Why a goroutine or a task gave no result.
 pub struct JoinError(Cause);
@@ -104,10 +105,41 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     /// A [`JoinError`] if it panicked or was cancelled.
-    pub fn join(self) -> Result<T, JoinError> {
-        match self.0 {
-            Inner::Goroutine(mut goroutine) => goroutine.join(),
-            Inner::Task(task) => crate::block_on::block_on_for(WaitReason::Join, task),
+    pub fn join(mut self) -> Result<T, JoinError> {
+        self.join_until(Until::Forever).expect("without a context there is none that could be done")
+    }
+
+    /// As [`join`](Self::join), until `ctx` is done. Then what is waited for goes on, and the
+    /// handle may be used again.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
+    /// # millpond_rt::Builder::new().procs(1).run(|| {
+    /// use millpond::{Context, go};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let mut handle = go(|| 42);
+    /// cancel.cancel();
+    /// assert!(handle.join_ctx(&ctx).is_err());
+    /// assert_eq!(handle.join().unwrap(), 42);
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The outer one: a [`ContextError`] if the context is done, before or meanwhile. The inner
+    /// one: as [`join`](Self::join).
+    ///
+    /// # Panics
+    /// If the handle has given its result already.
+    pub fn join_ctx(&mut self, ctx: &Context) -> Result<Result<T, JoinError>, ContextError> {
+        ctx.check()?;
+        self.join_until(Until::Done(ctx))
+    }
+
+    fn join_until(&mut self, until: Until<'_>) -> Result<Result<T, JoinError>, ContextError> {
+        match &mut self.0 {
+            Inner::Goroutine(goroutine) => goroutine.join(until),
+            Inner::Task(task) => crate::block_on::block_on_until(WaitReason::Join, until, task),
         }
     }
 
@@ -135,7 +167,7 @@ impl<T> Unpin for JoinHandle<T> {}
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Inner::Goroutine(goroutine) => goroutine.poll(cx),
             Inner::Task(task) => Pin::new(task).poll(cx),
@@ -167,21 +199,24 @@ struct Goroutine<T> {
 }
 
 impl<T> Goroutine<T> {
-    fn join(&mut self) -> Result<T, JoinError> {
+    fn join(&mut self, until: Until<'_>) -> Result<Result<T, JoinError>, ContextError> {
         // The ticket of an earlier poll, if any, comes out first: there is one slot.
         self.g.join.withdraw();
         self.wait.cancel();
         if !self.g.join.is_done() {
             let waiting = Waiting::begin();
             // SAFETY: this is the one handle (`&mut`), and its earlier wait is withdrawn.
-            if unsafe { self.g.join.wait(waiting.ticket()) } {
-                waiting.park(WaitReason::Join, None);
+            if unsafe { self.g.join.wait(waiting.ticket()) }
+                && let Outcome::Cancelled(error) = waiting.park_until(WaitReason::Join, until)
+            {
+                self.g.join.withdraw();
+                return Err(error);
             }
         }
-        self.take()
+        Ok(self.take())
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<T, JoinError>> {
         if !self.wait.is_armed() {
             let ticket = self.wait.arm();
             // SAFETY: this is the one handle (`&mut`), and no wait is armed.
@@ -237,6 +272,17 @@ impl<T> LocalJoinHandle<T> {
         self.handle.join()
     }
 
+    /// As [`JoinHandle::join_ctx`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn join_ctx(&mut self, ctx: &Context) -> Result<Result<T, JoinError>, ContextError> {
+        self.handle.join_ctx(ctx)
+    }
+
     /// As [`JoinHandle::is_finished`].
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
@@ -251,7 +297,7 @@ impl<T> LocalJoinHandle<T> {
 impl<T> Future for LocalJoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.handle).poll(cx)
     }
 }

@@ -1,16 +1,23 @@
-//! Time: sleeping, and a limit on a future.
+//! Time: sleeping, a point in time to wait for, ticks, and a limit on a future.
 //!
 //! A goroutine that sleeps is a wait that nobody but its timer ends. A future that sleeps sets its
 //! timer on the M that first polls it; if it is later polled elsewhere only its waker changes.
 
+mod after;
+mod ticker;
+
+pub use after::{After, after};
+pub use ticker::{Tick, Ticker};
+
+use crate::context::{Context, ContextError};
 use crate::m::CurrentM;
 use crate::runtime;
 use crate::sched::Sched;
-use crate::wait::{FutureWait, WaitReason, Waiting};
+use crate::wait::{FutureWait, Outcome, Until, WaitReason, Waiting};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 pub use std::time::Instant;
@@ -44,6 +51,34 @@ pub fn sleep_until(at: Instant) {
         return;
     }
     Waiting::begin().park(WaitReason::Sleep, Some(at));
+}
+
+/// As [`sleep`], until `ctx` is done.
+///
+/// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
+/// use millpond::{Context, time::sleep_ctx};
+/// use std::time::Duration;
+///
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// assert!(sleep_ctx(&ctx, Duration::from_millis(1)).is_ok());
+/// cancel.cancel();
+/// assert!(sleep_ctx(&ctx, Duration::from_secs(3600)).is_err());
+/// ```
+///
+/// # Errors
+/// [`ContextError`] if the context is done, before or meanwhile.
+pub fn sleep_ctx(ctx: &Context, duration: Duration) -> Result<(), ContextError> {
+    ctx.check()?;
+    if duration.is_zero() {
+        crate::coop::yield_now();
+        return Ok(());
+    }
+    let until = Until::new(Instant::now().checked_add(duration), Some(ctx));
+    match Waiting::begin().park_until(WaitReason::Sleep, until) {
+        Outcome::Cancelled(error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// As [`sleep`], for futures.
@@ -125,7 +160,7 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         loop {
             if self.home.is_none() {
                 if Instant::now() >= self.at {
@@ -200,7 +235,7 @@ pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
 impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output, Elapsed>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
