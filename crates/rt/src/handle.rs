@@ -113,7 +113,7 @@ impl<T> JoinHandle<T> {
     /// handle may be used again.
     ///
     /// ```
-    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; }
     /// # millpond_rt::Builder::new().procs(1).run(|| {
     /// use millpond::{Context, go};
     ///

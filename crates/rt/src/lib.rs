@@ -101,11 +101,11 @@ mod with_stack;
 #[cfg(not(loom))]
 mod work;
 
+pub use crate::context::Context;
 #[cfg(not(loom))]
 pub use crate::{
     block_on::block_on,
     blocking::{blocking, blocking_async},
-    context::Context,
     coop::{yield_async, yield_now},
     dump::{Counts, Goroutine, counts, goroutines},
     exit::exit,

@@ -35,6 +35,9 @@ mod until;
 mod wait_list;
 mod waitgroup;
 
+#[cfg(all(test, loom))]
+mod models;
+
 pub use mutex::{LockFuture, Mutex, MutexGuard};
 pub use once::Once;
 pub use waitgroup::{WaitFuture, WaitGroup};

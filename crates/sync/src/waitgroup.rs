@@ -16,12 +16,13 @@ use crate::until::Until;
 use crate::wait_list::{Key, WaitList};
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Arc, Guard, Lock};
+use millpond_rt::context::{Context, ContextError};
 use millpond_rt::coop;
 use millpond_rt::wait::{FutureWait, WaitReason, Waiting};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 /// More than this cannot be counted.
@@ -120,6 +121,27 @@ impl WaitGroup {
         self.wait_until(Until::After(limit))
     }
 
+    /// As [`wait`](Self::wait), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done first, or is done already, even if the count is
+    /// zero.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, sync::WaitGroup};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let group = WaitGroup::new();
+    /// assert!(group.wait_ctx(&ctx).is_ok());
+    /// cancel.cancel();
+    /// assert!(group.wait_ctx(&ctx).is_err());
+    /// ```
+    pub fn wait_ctx(&self, ctx: &Context) -> Result<(), ContextError> {
+        ctx.check()?;
+        if self.wait_until(Until::Done(ctx)) { Ok(()) } else { Err(ctx.why()) }
+    }
+
     /// As [`wait`](Self::wait), as a future for tasks.
     pub fn wait_async(&self) -> WaitFuture<'_> {
         WaitFuture { group: self, key: None, wait: FutureWait::new() }
@@ -210,7 +232,7 @@ pub struct WaitFuture<'a> {
 impl Future for WaitFuture<'_> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         if this.key.is_none() {
             let Some(mut waiters) = this.group.shared.lock_if_counting() else {
@@ -334,7 +356,7 @@ mod models {
             };
             {
                 let future = pin!(group.wait_async());
-                let _ = future.poll(&mut Context::from_waker(Waker::noop()));
+                let _ = future.poll(&mut task::Context::from_waker(Waker::noop()));
             }
             waiting.join().unwrap();
             member.join().unwrap();

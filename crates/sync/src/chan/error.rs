@@ -4,6 +4,7 @@
 //! `Disconnected`: a Millpond channel can also be closed on purpose. A failed send gives the value
 //! back. None of the implementations asks anything of `T`.
 
+use millpond_rt::context::ContextError;
 use std::error::Error;
 use std::fmt;
 
@@ -29,6 +30,15 @@ pub enum SendTimeoutError<T> {
     Closed(T),
 }
 
+/// Why a value could not be sent under a context. It is given back.
+#[derive(PartialEq, Eq, Clone, Copy)]
+pub enum SendCtxError<T> {
+    /// The context was done first, for this reason.
+    Context(T, ContextError),
+    /// The channel is closed.
+    Closed(T),
+}
+
 /// The channel is closed and holds nothing more.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct RecvError;
@@ -47,6 +57,15 @@ pub enum TryRecvError {
 pub enum RecvTimeoutError {
     /// The time limit passed first.
     Timeout,
+    /// The channel is closed and holds nothing more.
+    Closed,
+}
+
+/// Why nothing was received under a context.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum RecvCtxError {
+    /// The context was done first, for this reason.
+    Context(ContextError),
     /// The channel is closed and holds nothing more.
     Closed,
 }
@@ -76,6 +95,15 @@ impl<T> SendTimeoutError<T> {
     }
 }
 
+impl<T> SendCtxError<T> {
+    /// The value that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Context(value, _) | Self::Closed(value) => value,
+        }
+    }
+}
+
 impl<T> fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SendError(..)")
@@ -97,6 +125,15 @@ impl<T> fmt::Debug for SendTimeoutError<T> {
             Self::Timeout(_) => "Timeout(..)",
             Self::Closed(_) => "Closed(..)",
         })
+    }
+}
+
+impl<T> fmt::Debug for SendCtxError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Context(_, error) => write!(f, "Context(.., {error:?})"),
+            Self::Closed(_) => f.write_str("Closed(..)"),
+        }
     }
 }
 
@@ -124,6 +161,15 @@ impl<T> fmt::Display for SendTimeoutError<T> {
     }
 }
 
+impl<T> fmt::Display for SendCtxError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Context(_, error) => write!(f, "sending on a channel: {error}"),
+            Self::Closed(_) => f.write_str("sending on a closed channel"),
+        }
+    }
+}
+
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("receiving on an empty and closed channel")
@@ -148,12 +194,23 @@ impl fmt::Display for RecvTimeoutError {
     }
 }
 
+impl fmt::Display for RecvCtxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Context(error) => write!(f, "receiving on a channel: {error}"),
+            Self::Closed => f.write_str("receiving on an empty and closed channel"),
+        }
+    }
+}
+
 impl<T> Error for SendError<T> {}
 impl<T> Error for TrySendError<T> {}
 impl<T> Error for SendTimeoutError<T> {}
+impl<T> Error for SendCtxError<T> {}
 impl Error for RecvError {}
 impl Error for TryRecvError {}
 impl Error for RecvTimeoutError {}
+impl Error for RecvCtxError {}
 
 impl<T> From<SendError<T>> for TrySendError<T> {
     fn from(SendError(value): SendError<T>) -> Self {
@@ -162,6 +219,12 @@ impl<T> From<SendError<T>> for TrySendError<T> {
 }
 
 impl<T> From<SendError<T>> for SendTimeoutError<T> {
+    fn from(SendError(value): SendError<T>) -> Self {
+        Self::Closed(value)
+    }
+}
+
+impl<T> From<SendError<T>> for SendCtxError<T> {
     fn from(SendError(value): SendError<T>) -> Self {
         Self::Closed(value)
     }
@@ -176,5 +239,17 @@ impl From<RecvError> for TryRecvError {
 impl From<RecvError> for RecvTimeoutError {
     fn from(_: RecvError) -> Self {
         Self::Closed
+    }
+}
+
+impl From<RecvError> for RecvCtxError {
+    fn from(_: RecvError) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<ContextError> for RecvCtxError {
+    fn from(error: ContextError) -> Self {
+        Self::Context(error)
     }
 }

@@ -7,11 +7,11 @@
 use super::future::RecvFuture;
 use super::iter::{IntoIter, Iter, TryIter};
 use super::state::Received;
-use super::{RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain};
+use super::{RecvCtxError, RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain};
 use crate::until::Until;
 use millpond_prim::sync::Arc;
-use millpond_rt::coop;
 use millpond_rt::wait::{Outcome, WaitReason, Waiting};
+use millpond_rt::{Context, coop};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,30 @@ impl<T> Receiver<T> {
     /// [`RecvTimeoutError`].
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.recv_until(Until::At(deadline))
+    }
+
+    /// As [`recv`](Self::recv), until `ctx` is done. A value is never lost to the context's end.
+    ///
+    /// # Errors
+    /// [`RecvCtxError`]. If the context is done already, nothing is received even if there is a
+    /// value.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, chan::{self, RecvCtxError}, context::ContextError};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let (_tx, rx) = chan::unbounded::<u8>();
+    /// let late = RecvCtxError::Context(ContextError::DeadlineExceeded);
+    /// assert_eq!(rx.recv_ctx(&ctx), Err(late));
+    /// ```
+    pub fn recv_ctx(&self, ctx: &Context) -> Result<T, RecvCtxError> {
+        ctx.check()?;
+        self.recv_until(Until::Done(ctx)).map_err(|error| match error {
+            RecvTimeoutError::Timeout => RecvCtxError::Context(ctx.why()),
+            RecvTimeoutError::Closed => RecvCtxError::Closed,
+        })
     }
 
     /// As [`recv`](Self::recv), as a future for tasks.

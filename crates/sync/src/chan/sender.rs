@@ -6,11 +6,11 @@
 
 use super::future::SendFuture;
 use super::state::Sent;
-use super::{SendError, SendTimeoutError, Shared, TrySendError, release, retain};
+use super::{SendCtxError, SendError, SendTimeoutError, Shared, TrySendError, release, retain};
 use crate::until::Until;
 use millpond_prim::sync::Arc;
-use millpond_rt::coop;
 use millpond_rt::wait::{Outcome, WaitReason, Waiting};
+use millpond_rt::{Context, coop};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,33 @@ impl<T> Sender<T> {
     /// [`SendTimeoutError`] with the value, which nobody has received then.
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         self.send_until(value, Until::At(deadline))
+    }
+
+    /// As [`send`](Self::send), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`SendCtxError`] with the value, which nobody has received then. If the context is done
+    /// already, the value is not sent even if there is room.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, chan::{self, SendCtxError}, context::ContextError};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let (tx, _rx) = chan::bounded(1);
+    /// tx.send_ctx(&ctx, 1).unwrap();
+    /// cancel.cancel();
+    /// let error = tx.send_ctx(&ctx, 2).unwrap_err();
+    /// assert_eq!(error, SendCtxError::Context(2, ContextError::Cancelled));
+    /// ```
+    pub fn send_ctx(&self, ctx: &Context, value: T) -> Result<(), SendCtxError<T>> {
+        if let Some(error) = ctx.err() {
+            return Err(SendCtxError::Context(value, error));
+        }
+        self.send_until(value, Until::Done(ctx)).map_err(|error| match error {
+            SendTimeoutError::Timeout(value) => SendCtxError::Context(value, ctx.why()),
+            SendTimeoutError::Closed(value) => SendCtxError::Closed(value),
+        })
     }
 
     /// As [`send`](Self::send), as a future for tasks.

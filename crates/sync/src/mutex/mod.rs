@@ -20,6 +20,7 @@ mod tests;
 pub use future::LockFuture;
 
 use crate::until::Until;
+use millpond_rt::context::{Context, ContextError};
 use millpond_rt::coop;
 use raw::RawMutex;
 use std::cell::UnsafeCell;
@@ -120,6 +121,30 @@ impl<T: ?Sized> Mutex<T> {
     pub fn lock_timeout(&self, limit: Duration) -> Option<MutexGuard<'_, T>> {
         coop::spend();
         self.raw.lock(Until::After(limit)).then(|| MutexGuard { mutex: self })
+    }
+
+    /// As [`lock`](Self::lock), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done first, or is done already, even if the lock is
+    /// free.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, context::ContextError, sync::Mutex};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let lock = Mutex::new(1);
+    /// let held = lock.lock();
+    /// assert_eq!(lock.lock_ctx(&ctx).unwrap_err(), ContextError::DeadlineExceeded);
+    /// # drop(held);
+    /// ```
+    pub fn lock_ctx(&self, ctx: &Context) -> Result<MutexGuard<'_, T>, ContextError> {
+        coop::spend();
+        ctx.check()?;
+        let locked = self.raw.lock(Until::Done(ctx));
+        if locked { Ok(MutexGuard { mutex: self }) } else { Err(ctx.why()) }
     }
 
     /// As [`lock`](Self::lock), as a future for tasks. Dropping the future gives up its place in
