@@ -58,8 +58,9 @@ pub use millpond_macros::{main, test};
 pub use millpond_net as net;
 pub use millpond_net::signal;
 pub use millpond_rt::{
-    Context, GoBuilder as Builder, JoinError, JoinHandle, LocalJoinHandle, block_on, blocking,
-    blocking_async, context, exit, go, go_local, spawn, time, with_stack, yield_async, yield_now,
+    Context, GoBuilder as Builder, JoinError, JoinHandle, LocalJoinHandle, block_on, block_on_ctx,
+    blocking, blocking_async, blocking_ctx, context, exit, go, go_local, spawn, time, with_stack,
+    yield_async, yield_now,
 };
 #[doc(inline)]
 pub use millpond_service as service;

@@ -5,6 +5,7 @@
 //! trait of our own, implemented for the same types, which only says what is asked for. A host
 //! name is then looked up on the blocking pool, and everything else costs nothing.
 
+use millpond_rt::Context;
 use std::io;
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs as _,
@@ -149,6 +150,17 @@ pub(crate) fn resolve(target: impl ToSocketAddrs) -> io::Result<Addrs> {
         Target::Many(addrs) => Addrs::some(addrs),
         Target::Host { name, port } => {
             Addrs::some(millpond_rt::blocking(move || look_up(&name, port))?)
+        }
+    }
+}
+
+/// As [`resolve`], until `ctx` is done.
+pub(crate) fn resolve_ctx(ctx: &Context, target: impl ToSocketAddrs) -> io::Result<Addrs> {
+    match target.to_target()? {
+        Target::One(addr) => Ok(Addrs::One(addr)),
+        Target::Many(addrs) => Addrs::some(addrs),
+        Target::Host { name, port } => {
+            Addrs::some(millpond_rt::blocking_ctx(ctx, move || look_up(&name, port))??)
         }
     }
 }

@@ -71,6 +71,15 @@ macro_rules! socket {
             pub fn close(&self) {
                 self.source.close();
             }
+
+            fn ready_until(
+                &self,
+                side: millpond_rt::io::Side,
+                reason: millpond_rt::wait::WaitReason,
+                until: millpond_rt::wait::Until<'_>,
+            ) -> std::io::Result<()> {
+                self.source.ready(side, reason, until)
+            }
         }
 
         impl TryFrom<$std> for $name {
@@ -97,8 +106,8 @@ macro_rules! socket {
 
 /// Limits and readiness of one direction: its name in methods, its [`Side`], its reason.
 macro_rules! direction {
-    ($name:ident, $side:ident, $reason:ident,
-     $set_timeout:ident, $timeout:ident, $set_deadline:ident, $ready:ident, $ready_async:ident) => {
+    ($name:ident, $side:ident, $reason:ident, $set_timeout:ident, $timeout:ident,
+     $set_deadline:ident, $ready:ident, $ready_ctx:ident, $ready_async:ident) => {
         impl $name {
             /// How long each later operation in this direction may wait; `None` for no limit. An
             /// operation that takes longer fails with `TimedOut`.
@@ -131,8 +140,24 @@ macro_rules! direction {
             /// # Errors
             /// `TimedOut`, and [`Closed`](crate::Closed).
             pub fn $ready(&self) -> std::io::Result<()> {
-                let side = millpond_rt::io::Side::$side;
-                self.source.ready(side, millpond_rt::wait::WaitReason::$reason)
+                self.ready_until(
+                    millpond_rt::io::Side::$side,
+                    millpond_rt::wait::WaitReason::$reason,
+                    millpond_rt::wait::Until::Forever,
+                )
+            }
+
+            /// The method without `_ctx`, until `ctx` is done.
+            ///
+            /// # Errors
+            /// `TimedOut`, and [`Closed`](crate::Closed); a
+            /// [`ContextError`](millpond_rt::context::ContextError) if the context is done.
+            pub fn $ready_ctx(&self, ctx: &millpond_rt::Context) -> std::io::Result<()> {
+                self.ready_until(
+                    millpond_rt::io::Side::$side,
+                    millpond_rt::wait::WaitReason::$reason,
+                    millpond_rt::wait::Until::Done(ctx),
+                )
             }
 
             /// The twin of the method without `_async` for tasks.
@@ -157,6 +182,7 @@ macro_rules! both_directions {
             read_timeout,
             set_read_deadline,
             readable,
+            readable_ctx,
             readable_async
         );
         crate::common::direction!(
@@ -167,6 +193,7 @@ macro_rules! both_directions {
             write_timeout,
             set_write_deadline,
             writable,
+            writable_ctx,
             writable_async
         );
 
@@ -180,50 +207,58 @@ macro_rules! both_directions {
     };
 }
 
-/// `Read` and `Write` for `$name` by way of `&$name`, which has them.
-macro_rules! owned_read_write {
+/// `Read` and `Write` for `$name`, for `&$name`, and for it under a context. `$name` has
+/// `read_until`, `read_vectored_until` and `write_until`.
+macro_rules! stream {
     ($name:ident) => {
-        impl std::io::Read for $name {
-            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-                (&*self).read(buf)
+        crate::common::read_write!($name, self => (&*self, millpond_rt::wait::Until::Forever));
+        crate::common::read_write!(&$name, self => (*self, millpond_rt::wait::Until::Forever));
+        crate::common::read_write!(
+            crate::WithCtx<'_, $name>,
+            self => (self.socket, millpond_rt::wait::Until::Done(self.ctx))
+        );
+
+        impl $name {
+            /// This stream under a context: its reads and writes end when `ctx` is done, with what
+            /// a [`ContextError`](millpond_rt::context::ContextError) becomes as an `io::Error`.
+            /// The limits of the stream hold as well.
+            pub fn with_ctx<'a>(&'a self, ctx: &'a millpond_rt::Context) -> crate::WithCtx<'a, Self> {
+                crate::WithCtx { socket: self, ctx }
+            }
+        }
+    };
+}
+
+/// `Read` and `Write` for one of the forms of a stream: its socket, and what limits a wait.
+macro_rules! read_write {
+    ($type:ty, $self:ident => ($socket:expr, $until:expr)) => {
+        impl std::io::Read for $type {
+            fn read(&mut $self, buf: &mut [u8]) -> std::io::Result<usize> {
+                $socket.read_until(buf, $until)
             }
 
             fn read_vectored(
-                &mut self,
+                &mut $self,
                 bufs: &mut [std::io::IoSliceMut<'_>],
             ) -> std::io::Result<usize> {
-                (&*self).read_vectored(bufs)
+                $socket.read_vectored_until(bufs, $until)
             }
         }
 
-        impl std::io::Write for $name {
-            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-                (&*self).write(buf)
+        impl std::io::Write for $type {
+            fn write(&mut $self, buf: &[u8]) -> std::io::Result<usize> {
+                $socket.write_until($until, |mut socket| socket.write(buf))
             }
 
-            fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
-                (&*self).write_vectored(bufs)
+            fn write_vectored(&mut $self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                $socket.write_until($until, |mut socket| socket.write_vectored(bufs))
             }
 
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-
-        impl std::io::Write for &$name {
-            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-                self.write_op(|mut socket| socket.write(buf))
-            }
-
-            fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
-                self.write_op(|mut socket| socket.write_vectored(bufs))
-            }
-
-            fn flush(&mut self) -> std::io::Result<()> {
+            fn flush(&mut $self) -> std::io::Result<()> {
                 Ok(())
             }
         }
     };
 }
 
-pub(crate) use {both_directions, direction, owned_read_write, socket};
+pub(crate) use {both_directions, direction, read_write, socket, stream};

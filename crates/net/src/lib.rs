@@ -10,12 +10,16 @@
 //!   deadlines besides, as in Go, which reach an operation that waits already;
 //! - addresses are given by a trait of our own, so that host names are looked up on the blocking
 //!   pool;
+//! - methods named `*_ctx` take a [`Context`](millpond_rt::Context), as in Go, and streams have
+//!   `with_ctx`, which gives `Read` and `Write` under one; a context that is done fails an operation
+//!   before it is tried;
 //! - methods named `*_async` are the twins for tasks. Time-outs and deadlines bind them too; the
 //!   `poll_*` functions of the adapters refuse once a deadline has passed, but wait for none.
 //!
 //! Table of contents:
 //! - [`TcpListener`], [`TcpStream`], [`ListenerBuilder`]; [`UdpSocket`]; [`UnixListener`],
 //!   [`UnixStream`], [`UnixDatagram`];
+//! - [`WithCtx`]: a stream under a context;
 //! - [`ToSocketAddrs`], [`Target`]: addresses; [`Closed`]: the error after `close`;
 //! - [`signal`]: Unix signals as messages;
 //! - feature `futures-io`: `AsyncRead` and `AsyncWrite` for the streams;
@@ -32,9 +36,11 @@ pub mod signal;
 mod tcp;
 mod udp;
 mod unix;
+mod with_ctx;
 
 pub use addr::{Target, ToSocketAddrs};
 pub use millpond_rt::io::Closed;
 pub use tcp::{Incoming, ListenerBuilder, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixIncoming, UnixListener, UnixStream};
+pub use with_ctx::WithCtx;

@@ -5,12 +5,11 @@
 //! then performs all operations.
 
 use millpond_rt::io::{Side, Source};
-use millpond_rt::wait::WaitReason;
+use millpond_rt::wait::{Until, WaitReason};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub(crate) const BACKLOG: i32 = 4096;
@@ -53,9 +52,9 @@ pub(crate) fn tcp_connecting(addr: &SocketAddr) -> io::Result<Source<std::net::T
 /// Waits until the connection is there, or has failed. Parks.
 pub(crate) fn finish(
     source: Source<std::net::TcpStream>,
-    deadline: Option<Instant>,
+    until: Until<'_>,
 ) -> io::Result<Source<std::net::TcpStream>> {
-    source.io(Side::Write, WaitReason::Connect, deadline, connected)?;
+    source.io(Side::Write, WaitReason::Connect, until, connected)?;
     Ok(source)
 }
 

@@ -9,15 +9,16 @@
 //! The default action of a signal is gone from the first subscription on, for the life of the
 //! process: after the last one was dropped the signal does nothing.
 
+use millpond_rt::Context;
 use millpond_rt::io::{Side, Source};
-use millpond_rt::wait::WaitReason;
+use millpond_rt::wait::{Until, WaitReason};
 use signal_hook::SigId;
 use signal_hook::low_level::{pipe, unregister};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use signal_hook::consts::signal::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
@@ -103,7 +104,7 @@ impl Signals {
     /// # Errors
     /// Only those of a runtime that has shut down.
     pub fn recv(&self) -> io::Result<i32> {
-        self.source.io(Side::Read, WaitReason::Signal, None, |pipe| self.take(pipe))
+        self.source.io(Side::Read, WaitReason::Signal, Until::Forever, |pipe| self.take(pipe))
     }
 
     /// The next signal, waiting at most `timeout`; `None` if none came. Parks.
@@ -111,14 +112,21 @@ impl Signals {
     /// # Errors
     /// As [`Signals::recv`].
     pub fn recv_timeout(&self, timeout: Duration) -> io::Result<Option<i32>> {
-        let deadline = Instant::now().checked_add(timeout);
-        let taken =
-            self.source.io(Side::Read, WaitReason::Signal, deadline, |pipe| self.take(pipe));
-        match taken {
+        let until = Until::After(timeout);
+        match self.source.io(Side::Read, WaitReason::Signal, until, |pipe| self.take(pipe)) {
             Ok(signal) => Ok(Some(signal)),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Signals::recv`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`Signals::recv`]; a [`ContextError`](millpond_rt::context::ContextError) if the context
+    /// is done.
+    pub fn recv_ctx(&self, ctx: &Context) -> io::Result<i32> {
+        self.source.io(Side::Read, WaitReason::Signal, Until::Done(ctx), |pipe| self.take(pipe))
     }
 
     /// A signal that has come already. Never parks.

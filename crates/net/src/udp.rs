@@ -3,10 +3,11 @@
 //! That is why the shortcut of streams (a short read means that the next one waits) is not taken
 //! here: a datagram smaller than the buffer says nothing about whether another one is there.
 
-use crate::addr::{ToSocketAddrs, resolve, resolve_async};
+use crate::addr::{ToSocketAddrs, resolve, resolve_async, resolve_ctx};
 use crate::{common, open};
+use millpond_rt::Context;
 use millpond_rt::io::{Side, Source};
-use millpond_rt::wait::WaitReason;
+use millpond_rt::wait::{Until, WaitReason};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -59,7 +60,23 @@ impl UdpSocket {
     pub fn send_to(&self, buf: &[u8], addrs: impl ToSocketAddrs) -> io::Result<usize> {
         let addrs = resolve(addrs)?;
         let to = addrs.as_slice()[0];
-        self.source.io(Side::Write, WaitReason::IoWrite, None, |socket| socket.send_to(buf, to))
+        self.write_until(Until::Forever, |socket| socket.send_to(buf, to))
+    }
+
+    /// As [`UdpSocket::send_to`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::send_to`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn send_to_ctx(
+        &self,
+        ctx: &Context,
+        buf: &[u8],
+        addrs: impl ToSocketAddrs,
+    ) -> io::Result<usize> {
+        let addrs = resolve_ctx(ctx, addrs)?;
+        let to = addrs.as_slice()[0];
+        self.write_until(Until::Done(ctx), |socket| socket.send_to(buf, to))
     }
 
     /// The twin of [`UdpSocket::send_to`] for tasks.
@@ -78,7 +95,16 @@ impl UdpSocket {
     /// # Errors
     /// Those of recvfrom(2); `TimedOut`; [`Closed`](crate::Closed).
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.recv_from(buf))
+        self.read_until(Until::Forever, |socket| socket.recv_from(buf))
+    }
+
+    /// As [`UdpSocket::recv_from`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::recv_from`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn recv_from_ctx(&self, ctx: &Context, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.read_until(Until::Done(ctx), |socket| socket.recv_from(buf))
     }
 
     /// The twin of [`UdpSocket::recv_from`] for tasks.
@@ -94,7 +120,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`UdpSocket::recv_from`].
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.peek_from(buf))
+        self.read_until(Until::Forever, |socket| socket.peek_from(buf))
     }
 
     /// Sends one datagram to the connected peer. Parks while the send buffer is full.
@@ -103,7 +129,16 @@ impl UdpSocket {
     /// `NotConnected`, in the kernel's words EDESTADDRREQ; `ConnectionRefused` if an earlier one
     /// was refused.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.source.io(Side::Write, WaitReason::IoWrite, None, |socket| socket.send(buf))
+        self.write_until(Until::Forever, |socket| socket.send(buf))
+    }
+
+    /// As [`UdpSocket::send`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::send`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn send_ctx(&self, ctx: &Context, buf: &[u8]) -> io::Result<usize> {
+        self.write_until(Until::Done(ctx), |socket| socket.send(buf))
     }
 
     /// Receives one datagram from the connected peer. Parks.
@@ -111,7 +146,16 @@ impl UdpSocket {
     /// # Errors
     /// As [`UdpSocket::recv_from`]; `ConnectionRefused` if one that was sent was refused.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.recv(buf))
+        self.read_until(Until::Forever, |socket| socket.recv(buf))
+    }
+
+    /// As [`UdpSocket::recv`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::recv`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn recv_ctx(&self, ctx: &Context, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_until(Until::Done(ctx), |socket| socket.recv(buf))
     }
 
     /// As [`UdpSocket::recv`], but leaves the datagram in the queue.
@@ -119,7 +163,23 @@ impl UdpSocket {
     /// # Errors
     /// As [`UdpSocket::recv`].
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.peek(buf))
+        self.read_until(Until::Forever, |socket| socket.peek(buf))
+    }
+
+    fn read_until<R>(
+        &self,
+        until: Until<'_>,
+        op: impl FnMut(&std::net::UdpSocket) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.source.io(Side::Read, WaitReason::IoRead, until, op)
+    }
+
+    fn write_until(
+        &self,
+        until: Until<'_>,
+        op: impl FnMut(&std::net::UdpSocket) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.source.io(Side::Write, WaitReason::IoWrite, until, op)
     }
 
     /// The address of this end.

@@ -7,12 +7,12 @@
 //! first and then fires the ticket, if there is one; the poller leaves a ticket only when it finds
 //! the flag down, under the same lock.
 
-use crate::context::ContextError;
+use crate::context::{Context, ContextError};
 use crate::wait::{Outcome, Ticket, Until, WaitReason, Waiting};
 use millpond_prim::sync::Lock;
 use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{self, Poll, Wake, Waker};
 
 #[derive(Default)]
 struct Parker {
@@ -55,6 +55,27 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         .expect("without a context there is none that could be done")
 }
 
+/// As [`block_on`], until `ctx` is done; then `future` is dropped.
+///
+/// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub mod runtime { pub use millpond_rt::Builder; } }
+/// use millpond::{Context, block_on_ctx};
+/// use std::{future::pending, time::Duration};
+///
+/// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+/// assert!(block_on_ctx(&ctx, pending::<()>()).is_err());
+/// ```
+///
+/// # Errors
+/// [`ContextError`] if the context is done first; if it is done already, `future` is not polled.
+///
+/// # Panics
+/// If the future does.
+pub fn block_on_ctx<F: Future>(ctx: &Context, future: F) -> Result<F::Output, ContextError> {
+    ctx.check()?;
+    block_on_until(WaitReason::BlockOn, Until::Done(ctx), future)
+}
+
 /// As [`block_on`]; when `until`, which is a context if it is anything, is done, `future` is dropped.
 pub(crate) fn block_on_until<F: Future>(
     reason: WaitReason,
@@ -64,7 +85,7 @@ pub(crate) fn block_on_until<F: Future>(
     let mut future = Box::pin(future);
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(parker.clone());
-    let mut cx = Context::from_waker(&waker);
+    let mut cx = task::Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Ok(output);

@@ -4,9 +4,11 @@
 //! after [`KEEP_ALIVE`] without a job; jobs beyond that wait in a queue, which is bounded by the
 //! number of goroutines and futures that wait for them. One pool for the process.
 
+use crate::block_on::block_on_until;
+use crate::context::{Context, ContextError};
 use crate::m::CurrentM;
 use crate::quiet::quietly;
-use crate::wait::{FutureWait, Ticket, WaitReason, Waiting};
+use crate::wait::{FutureWait, Ticket, Until, WaitReason, Waiting};
 use millpond_prim::sync::Lock;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -181,6 +183,23 @@ where
     let result = state.result.take().expect("the job has ended");
     drop(state);
     result.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// As [`blocking`], until `ctx` is done: then `f` goes on to its end, and its result is dropped
+/// there. Always on the pool, also for a plain thread.
+///
+/// # Errors
+/// [`ContextError`] if the context is done first; if it is done already, `f` does not run.
+///
+/// # Panics
+/// If `f` does, with its payload.
+pub fn blocking_ctx<F, T>(ctx: &Context, f: F) -> Result<T, ContextError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    ctx.check()?;
+    block_on_until(WaitReason::Blocking, Until::Done(ctx), blocking_async(f))
 }
 
 /// As [`blocking`], for futures. `f` runs to its end even if the future is dropped.

@@ -104,8 +104,8 @@ mod work;
 pub use crate::context::Context;
 #[cfg(not(loom))]
 pub use crate::{
-    block_on::block_on,
-    blocking::{blocking, blocking_async},
+    block_on::{block_on, block_on_ctx},
+    blocking::{blocking, blocking_async, blocking_ctx},
     coop::{yield_async, yield_now},
     dump::{Counts, Goroutine, counts, goroutines},
     exit::exit,

@@ -6,8 +6,13 @@
 use millpond_rt::context::{ContextError, Key};
 use millpond_rt::time::{Instant, Ticker, after, sleep_ctx};
 use millpond_rt::wait::WaitReason;
-use millpond_rt::{Builder, Context, JoinHandle, block_on, go, goroutines, spawn, yield_now};
+use millpond_rt::{
+    Builder, Context, JoinHandle, block_on, block_on_ctx, blocking_ctx, go, goroutines, spawn,
+    yield_now,
+};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 const FAR: Duration = Duration::from_secs(3600);
@@ -194,5 +199,65 @@ fn after_is_reached_once_and_stays_reached() {
         assert!(Instant::now() >= due.deadline());
         let began = Instant::now();
         assert!(block_on(after(SOON)) >= began + SOON);
+    });
+}
+
+#[test]
+fn a_future_under_a_context_is_dropped_when_that_ends() {
+    struct Dropped(Arc<AtomicBool>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    run(|| {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let task = {
+            let (ctx, dropped) = (ctx.clone(), Dropped(dropped.clone()));
+            spawn(async move {
+                let endless = async move {
+                    let _dropped = dropped;
+                    std::future::pending::<()>().await;
+                };
+                ctx.run_until_done(endless).await
+            })
+        };
+        let blocked = {
+            let ctx = ctx.clone();
+            go(move || block_on_ctx(&ctx, std::future::pending::<()>()))
+        };
+        until_one_waits(WaitReason::BlockOn);
+        cancel.cancel();
+        assert_eq!(task.join().unwrap(), Err(ContextError::Cancelled));
+        assert_eq!(blocked.join().unwrap(), Err(ContextError::Cancelled));
+        assert!(dropped.load(Ordering::Relaxed));
+        let untouched = std::future::poll_fn(|_| -> Poll<()> { panic!("polled after the end") });
+        assert_eq!(block_on(ctx.run_until_done(untouched)), Err(ContextError::Cancelled));
+    });
+}
+
+#[test]
+fn a_job_that_the_context_left_behind_goes_on_to_its_end() {
+    run(|| {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let (ended, end) = std::sync::mpsc::channel();
+        let (go_on, wait) = std::sync::mpsc::channel();
+        let waiting = {
+            let ctx = ctx.clone();
+            go(move || {
+                blocking_ctx(&ctx, move || {
+                    wait.recv().unwrap();
+                    ended.send(()).unwrap();
+                })
+            })
+        };
+        until_one_waits(WaitReason::Blocking);
+        cancel.cancel();
+        assert_eq!(waiting.join().unwrap(), Err(ContextError::Cancelled));
+        go_on.send(()).unwrap();
+        end.recv().unwrap();
+        assert_eq!(blocking_ctx(&ctx, || panic!("not run")), Err(ContextError::Cancelled));
+        assert_eq!(blocking_ctx(&Context::background(), || 7), Ok(7));
     });
 }

@@ -10,8 +10,9 @@
 use super::stream::TcpStream;
 use crate::addr::{ToSocketAddrs, resolve, resolve_async};
 use crate::{common, open};
+use millpond_rt::Context;
 use millpond_rt::io::{Side, Source};
-use millpond_rt::wait::WaitReason;
+use millpond_rt::wait::{Until, WaitReason};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use std::io;
@@ -49,6 +50,7 @@ common::direction!(
     accept_timeout,
     set_accept_deadline,
     readable,
+    readable_ctx,
     readable_async
 );
 
@@ -77,7 +79,16 @@ impl TcpListener {
     /// EMFILE and ENFILE when descriptors are short (back off, then go on); `TimedOut`;
     /// [`Closed`](crate::Closed). A connection that died while it waited is skipped.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.source.io(Side::Read, WaitReason::Accept, None, accept_one)
+        self.source.io(Side::Read, WaitReason::Accept, Until::Forever, accept_one)
+    }
+
+    /// As [`TcpListener::accept`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`TcpListener::accept`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn accept_ctx(&self, ctx: &Context) -> io::Result<(TcpStream, SocketAddr)> {
+        self.source.io(Side::Read, WaitReason::Accept, Until::Done(ctx), accept_one)
     }
 
     /// The twin of [`TcpListener::accept`] for tasks.

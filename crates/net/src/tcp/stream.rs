@@ -3,15 +3,16 @@
 //! Reads use the short-read shortcut of [`Source::read_stream`]: TCP returns less than was asked
 //! for only when its buffer is empty, or at the end or an urgent mark, which the source knows of.
 
-use crate::addr::{ToSocketAddrs, resolve, resolve_async};
+use crate::addr::{ToSocketAddrs, resolve, resolve_async, resolve_ctx};
 use crate::{common, open};
+use millpond_rt::Context;
 use millpond_rt::io::{Side, Source};
-use millpond_rt::wait::WaitReason;
+use millpond_rt::wait::{Until, WaitReason};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A TCP connection; `std::net::TcpStream` for goroutines. `Read` and `Write` are implemented for
 /// it and for `&TcpStream`, so one goroutine may read while another writes.
@@ -22,7 +23,7 @@ pub struct TcpStream {
 
 common::socket!(TcpStream, std::net::TcpStream);
 common::both_directions!(TcpStream);
-common::owned_read_write!(TcpStream);
+common::stream!(TcpStream);
 
 impl TcpStream {
     /// Connects to the first of the addresses that answers. Parks, also while a host name is
@@ -32,7 +33,7 @@ impl TcpStream {
     /// `InvalidInput` for a bad address; `ConnectionRefused`, `TimedOut` and others of connect(2),
     /// of the last address tried.
     pub fn connect(addrs: impl ToSocketAddrs) -> io::Result<Self> {
-        resolve(addrs)?.first_ok(|addr| Self::connect_by(addr, None))
+        resolve(addrs)?.first_ok(|addr| Self::connect_until(addr, Until::Forever))
     }
 
     /// Connects, waiting at most `timeout`. Parks.
@@ -44,11 +45,21 @@ impl TcpStream {
             let message = "connect_timeout: expected more than zero";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        Self::connect_by(addr, Instant::now().checked_add(timeout))
+        Self::connect_until(addr, Until::After(timeout))
     }
 
-    fn connect_by(addr: &SocketAddr, deadline: Option<Instant>) -> io::Result<Self> {
-        open::finish(open::tcp_connecting(addr)?, deadline).map(Self::from_source)
+    /// As [`TcpStream::connect`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`TcpStream::connect`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn connect_ctx(ctx: &Context, addrs: impl ToSocketAddrs) -> io::Result<Self> {
+        resolve_ctx(ctx, addrs)?.first_ok(|addr| Self::connect_until(addr, Until::Done(ctx)))
+    }
+
+    fn connect_until(addr: &SocketAddr, until: Until<'_>) -> io::Result<Self> {
+        until.context().map_or(Ok(()), Context::check)?;
+        open::finish(open::tcp_connecting(addr)?, until).map(Self::from_source)
     }
 
     /// The twin of [`TcpStream::connect`] for tasks.
@@ -102,11 +113,25 @@ impl TcpStream {
         Ok(())
     }
 
-    pub(crate) fn write_op(
+    pub(crate) fn write_until(
         &self,
+        until: Until<'_>,
         op: impl FnMut(&std::net::TcpStream) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.source.io(Side::Write, WaitReason::IoWrite, None, op)
+        self.source.io(Side::Write, WaitReason::IoWrite, until, op)
+    }
+
+    pub(crate) fn read_until(&self, buf: &mut [u8], until: Until<'_>) -> io::Result<usize> {
+        self.source.read_stream(buf.len(), until, |mut socket| socket.read(buf))
+    }
+
+    pub(crate) fn read_vectored_until(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        until: Until<'_>,
+    ) -> io::Result<usize> {
+        let want = bufs.iter().map(|buf| buf.len()).sum();
+        self.source.read_stream(want, until, |mut socket| socket.read_vectored(bufs))
     }
 
     /// Reads without taking: the next read returns the same bytes. Parks until there are some.
@@ -114,7 +139,7 @@ impl TcpStream {
     /// # Errors
     /// Those of recv(2); `TimedOut`; [`Closed`](crate::Closed).
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.peek(buf))
+        self.source.io(Side::Read, WaitReason::IoRead, Until::Forever, |socket| socket.peek(buf))
     }
 
     /// Ends one direction or both, for all clones. Operations that wait in it end: reads with 0,
@@ -205,16 +230,5 @@ impl TcpStream {
             Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
             None => socket.set_keepalive(false),
         }
-    }
-}
-
-impl Read for &TcpStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.read_stream(buf.len(), |mut socket| socket.read(buf))
-    }
-
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let want = bufs.iter().map(|buf| buf.len()).sum();
-        self.source.read_stream(want, |mut socket| socket.read_vectored(bufs))
     }
 }

@@ -6,8 +6,9 @@
 //! [`ASK_AGAIN`]. Connected sockets are told, and wait like any other.
 
 use crate::common;
+use millpond_rt::Context;
 use millpond_rt::io::{Side, Source};
-use millpond_rt::wait::WaitReason;
+use millpond_rt::wait::{Until, WaitReason};
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::SocketAddr;
@@ -66,7 +67,20 @@ impl UnixDatagram {
     /// # Errors
     /// `NotConnected`; EMSGSIZE if it is too long; `ConnectionRefused` if the peer is gone.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.source.io(Side::Write, WaitReason::IoWrite, None, |socket| socket.send(buf))
+        self.send_until(Until::Forever, buf)
+    }
+
+    /// As [`UnixDatagram::send`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UnixDatagram::send`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn send_ctx(&self, ctx: &Context, buf: &[u8]) -> io::Result<usize> {
+        self.send_until(Until::Done(ctx), buf)
+    }
+
+    fn send_until(&self, until: Until<'_>, buf: &[u8]) -> io::Result<usize> {
+        self.source.io(Side::Write, WaitReason::IoWrite, until, |socket| socket.send(buf))
     }
 
     /// Sends one datagram to `path`. Parks while its queue is full.
@@ -74,10 +88,28 @@ impl UnixDatagram {
     /// # Errors
     /// As [`UnixDatagram::send`], and `NotFound`.
     pub fn send_to(&self, buf: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
-        let (path, began) = (path.as_ref(), Instant::now());
+        self.send_to_until(&Context::background(), buf, path.as_ref())
+    }
+
+    /// As [`UnixDatagram::send_to`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UnixDatagram::send_to`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn send_to_ctx(
+        &self,
+        ctx: &Context,
+        buf: &[u8],
+        path: impl AsRef<Path>,
+    ) -> io::Result<usize> {
+        self.send_to_until(ctx, buf, path.as_ref())
+    }
+
+    fn send_to_until(&self, ctx: &Context, buf: &[u8], path: &Path) -> io::Result<usize> {
+        let (until, began) = (Until::Done(ctx), Instant::now());
         loop {
             let sent =
-                self.source.io(Side::Write, WaitReason::IoWrite, None, |socket| {
+                self.source.io(Side::Write, WaitReason::IoWrite, until, |socket| {
                     match socket.send_to(buf, path) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
                         result => result.map(Some),
@@ -85,7 +117,7 @@ impl UnixDatagram {
                 });
             match sent? {
                 Some(len) => return Ok(len),
-                None if self.has_time(began) => millpond_rt::time::sleep(ASK_AGAIN),
+                None if self.has_time(began) => millpond_rt::time::sleep_ctx(ctx, ASK_AGAIN)?,
                 None => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
@@ -104,7 +136,16 @@ impl UnixDatagram {
     /// # Errors
     /// Those of recv(2); `TimedOut`; [`Closed`](crate::Closed).
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.recv(buf))
+        self.read_until(Until::Forever, |socket| socket.recv(buf))
+    }
+
+    /// As [`UnixDatagram::recv`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UnixDatagram::recv`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn recv_ctx(&self, ctx: &Context, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_until(Until::Done(ctx), |socket| socket.recv(buf))
     }
 
     /// Receives one datagram and its sender's address. Parks.
@@ -112,7 +153,24 @@ impl UnixDatagram {
     /// # Errors
     /// As [`UnixDatagram::recv`].
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.source.io(Side::Read, WaitReason::IoRead, None, |socket| socket.recv_from(buf))
+        self.read_until(Until::Forever, |socket| socket.recv_from(buf))
+    }
+
+    /// As [`UnixDatagram::recv_from`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UnixDatagram::recv_from`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn recv_from_ctx(&self, ctx: &Context, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.read_until(Until::Done(ctx), |socket| socket.recv_from(buf))
+    }
+
+    fn read_until<R>(
+        &self,
+        until: Until<'_>,
+        op: impl FnMut(&std::os::unix::net::UnixDatagram) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.source.io(Side::Read, WaitReason::IoRead, until, op)
     }
 
     /// The twin of [`UnixDatagram::recv`] for tasks.

@@ -5,8 +5,9 @@
 
 use super::stream::UnixStream;
 use crate::{common, open};
+use millpond_rt::Context;
 use millpond_rt::io::{Side, Source};
-use millpond_rt::wait::WaitReason;
+use millpond_rt::wait::{Until, WaitReason};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::os::unix::net::SocketAddr;
@@ -28,6 +29,7 @@ common::direction!(
     accept_timeout,
     set_accept_deadline,
     readable,
+    readable_ctx,
     readable_async
 );
 
@@ -48,7 +50,16 @@ impl UnixListener {
     /// # Errors
     /// EMFILE and ENFILE when descriptors are short; `TimedOut`; [`Closed`](crate::Closed).
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        self.source.io(Side::Read, WaitReason::Accept, None, accept_one)
+        self.source.io(Side::Read, WaitReason::Accept, Until::Forever, accept_one)
+    }
+
+    /// As [`UnixListener::accept`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UnixListener::accept`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn accept_ctx(&self, ctx: &Context) -> io::Result<(UnixStream, SocketAddr)> {
+        self.source.io(Side::Read, WaitReason::Accept, Until::Done(ctx), accept_one)
     }
 
     /// The twin of [`UnixListener::accept`] for tasks.

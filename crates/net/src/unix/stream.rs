@@ -6,8 +6,9 @@
 //! when there is room. Such a connect is done in blocking mode on the blocking pool.
 
 use crate::common;
+use millpond_rt::Context;
 use millpond_rt::io::{Side, Source};
-use millpond_rt::wait::WaitReason;
+use millpond_rt::wait::{Until, WaitReason};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, IoSliceMut, Read, Write};
 use std::net::Shutdown;
@@ -23,7 +24,7 @@ pub struct UnixStream {
 
 common::socket!(UnixStream, std::os::unix::net::UnixStream);
 common::both_directions!(UnixStream);
-common::owned_read_write!(UnixStream);
+common::stream!(UnixStream);
 
 impl UnixStream {
     /// Connects to the listener at `path`. Parks if its queue is full.
@@ -36,6 +37,24 @@ impl UnixStream {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let path = path.to_owned();
                 let socket = millpond_rt::blocking(move || connect_blocking(&path))?;
+                Self::from_std(socket)
+            }
+            result => result,
+        }
+    }
+
+    /// As [`UnixStream::connect`], until `ctx` is done.
+    ///
+    /// # Errors
+    /// As [`UnixStream::connect`]; a [`ContextError`](millpond_rt::context::ContextError) if the
+    /// context is done.
+    pub fn connect_ctx(ctx: &Context, path: impl AsRef<Path>) -> io::Result<Self> {
+        ctx.check()?;
+        let path = path.as_ref();
+        match try_connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let path = path.to_owned();
+                let socket = millpond_rt::blocking_ctx(ctx, move || connect_blocking(&path))??;
                 Self::from_std(socket)
             }
             result => result,
@@ -83,18 +102,26 @@ impl UnixStream {
         self.source.io_async(Side::Write, |mut socket| socket.write(buf)).await
     }
 
-    pub(crate) fn write_op(
+    pub(crate) fn write_until(
         &self,
+        until: Until<'_>,
         op: impl FnMut(&std::os::unix::net::UnixStream) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.source.io(Side::Write, WaitReason::IoWrite, None, op)
+        self.source.io(Side::Write, WaitReason::IoWrite, until, op)
     }
 
-    fn read_op(
+    pub(crate) fn read_until(&self, buf: &mut [u8], until: Until<'_>) -> io::Result<usize> {
+        let read = |mut socket: &std::os::unix::net::UnixStream| socket.read(buf);
+        self.source.io(Side::Read, WaitReason::IoRead, until, read)
+    }
+
+    pub(crate) fn read_vectored_until(
         &self,
-        op: impl FnMut(&std::os::unix::net::UnixStream) -> io::Result<usize>,
+        bufs: &mut [IoSliceMut<'_>],
+        until: Until<'_>,
     ) -> io::Result<usize> {
-        self.source.io(Side::Read, WaitReason::IoRead, None, op)
+        let read = |mut socket: &std::os::unix::net::UnixStream| socket.read_vectored(bufs);
+        self.source.io(Side::Read, WaitReason::IoRead, until, read)
     }
 
     /// Ends one direction or both, for all clones. Operations that wait in it end: reads with 0,
@@ -134,14 +161,4 @@ fn try_connect(path: &Path) -> io::Result<UnixStream> {
 /// Blocks the thread until the listener's queue has room.
 fn connect_blocking(path: &Path) -> io::Result<std::os::unix::net::UnixStream> {
     std::os::unix::net::UnixStream::connect(path)
-}
-
-impl Read for &UnixStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_op(|mut socket| socket.read(buf))
-    }
-
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.read_op(|mut socket| socket.read_vectored(bufs))
-    }
 }

@@ -15,7 +15,8 @@
 //! nothing. (Go has one chain of both.)
 //!
 //! - `scope`: the tree of cancellation, its protocol; `models` is what loom explores of it;
-//! - `cancel`: the right to cancel; `done`: the wait for the end; `values`; `error`.
+//! - `cancel`: the right to cancel; `done`: the wait for the end; `run`: a future under a
+//!   context; `values`; `error`.
 //!
 //! # For those who wait
 //! [`Context::enlist`] registers a ticket that is claimed when the context is *cancelled*. Its
@@ -26,6 +27,8 @@
 mod cancel;
 mod done;
 mod error;
+#[cfg(not(loom))]
+mod run;
 mod scope;
 mod values;
 
@@ -37,6 +40,8 @@ mod tests;
 pub use cancel::{Cancel, CancelOnDrop};
 pub use done::Done;
 pub use error::ContextError;
+#[cfg(not(loom))]
+pub use run::RunUntilDone;
 pub use values::Key;
 
 use crate::wait::{self, Ticket};

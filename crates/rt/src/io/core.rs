@@ -16,15 +16,16 @@ use super::host;
 use super::limit::{Limit, Patience, timed_out};
 use super::poller::Poller;
 use super::readiness::{Direction, Readiness, Seen};
-use super::thread::thread_bell;
+use super::thread::{Alarm, thread_bell};
 use super::waiters::{Enqueued, Waiter};
-use crate::wait::{Outcome, WaitReason, Waiting};
+use crate::context::Context;
+use crate::wait::{Outcome, Until, WaitReason, Waiting};
 use millpond_prim::sync::Lock;
 use millpond_sys::epoll::{Side, wait_one};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 /// See the module documentation.
@@ -96,7 +97,7 @@ impl Core {
         fd: BorrowedFd<'_>,
         side: Side,
         reason: WaitReason,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> io::Result<()> {
         if host::in_goroutine() {
             self.park(fd, side, reason, patience)
@@ -110,7 +111,7 @@ impl Core {
         fd: BorrowedFd<'_>,
         side: Side,
         reason: WaitReason,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> io::Result<()> {
         let at = self.registered(fd)?;
         let waiting = Waiting::begin();
@@ -118,12 +119,15 @@ impl Core {
         if !self.line_up(at, side, Waiter::Ticket(ticket.clone())) {
             return Ok(());
         }
-        match waiting.park(reason, patience.limit(self.limit(side))) {
-            Outcome::Fired(_) => Ok(()),
-            Outcome::TimedOut | Outcome::Cancelled(_) => {
-                self.leave(side, &Waiter::Ticket(ticket));
-                self.still_time(side, patience)
-            }
+        let until = Until::new(patience.limit(self.limit(side)), patience.context());
+        let outcome = waiting.park_until(reason, until);
+        if outcome.is_fired() {
+            return Ok(());
+        }
+        self.leave(side, &Waiter::Ticket(ticket));
+        match outcome {
+            Outcome::Cancelled(error) => Err(error.into()),
+            _ => self.still_time(side, patience),
         }
     }
 
@@ -131,14 +135,17 @@ impl Core {
         &self,
         fd: BorrowedFd<'_>,
         side: Side,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> io::Result<()> {
         let (bell, waker) = thread_bell()?;
+        let ctx = patience.context();
+        let _alarm = ctx.map(|ctx| Alarm::set(ctx, &waker)).transpose()?;
         let me = Waiter::Thread(waker);
         if matches!(self.direction(side).enqueue(me.duplicate()), Enqueued::Refused) {
             return Ok(());
         }
-        let limit = patience.limit(self.limit(side));
+        let ctx_ends = ctx.and_then(Context::deadline);
+        let limit = [patience.limit(self.limit(side)), ctx_ends].into_iter().flatten().min();
         let left = limit.map(|at| at.saturating_duration_since(Instant::now()));
         // No time left: not even a look, or a descriptor that is always "ready" would go on for
         // ever with operations that would block.
@@ -149,7 +156,10 @@ impl Core {
         self.direction(side).withdraw(&me);
         match ready {
             Ok(true) => Ok(()),
-            Ok(false) => self.still_time(side, patience),
+            Ok(false) => {
+                ctx.map_or(Ok(()), Context::check)?;
+                self.still_time(side, patience)
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
         }
@@ -157,7 +167,7 @@ impl Core {
 
     /// After a wait that ended without an event: `TimedOut` if the limit, which may have been
     /// changed meanwhile, has passed.
-    pub(super) fn still_time(&self, side: Side, patience: &mut Patience) -> io::Result<()> {
+    pub(super) fn still_time(&self, side: Side, patience: &mut Patience<'_>) -> io::Result<()> {
         match patience.limit(self.limit(side)) {
             Some(at) if at <= Instant::now() => Err(timed_out()),
             _ => Ok(()),
@@ -169,7 +179,7 @@ impl Core {
         &self,
         fd: BorrowedFd<'_>,
         side: Side,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<io::Result<()>> {
         let at = match self.registered(fd) {
             Ok(at) => at,

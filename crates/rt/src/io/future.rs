@@ -8,7 +8,7 @@ use super::core::Core;
 use super::limit::Patience;
 use super::waiters::Waiter;
 use crate::time::Sleep;
-use crate::wait::{FutureWait, Ticket};
+use crate::wait::{FutureWait, Ticket, Until};
 use millpond_sys::epoll::Side;
 use std::future::Future;
 use std::io;
@@ -23,14 +23,14 @@ pub(super) struct AsyncWait<'a> {
     wait: FutureWait,
     /// In line with this, while a wait is under way.
     ticket: Option<Ticket>,
-    patience: Patience,
+    patience: Patience<'static>,
     /// Ends the wait under way, if something limits it.
     timer: Option<Sleep>,
 }
 
 impl<'a> AsyncWait<'a> {
     pub(super) fn new(core: &'a Core, side: Side) -> Self {
-        let (wait, patience) = (FutureWait::new(), Patience::new(None));
+        let (wait, patience) = (FutureWait::new(), Patience::new(Until::Forever));
         Self { core, side, wait, ticket: None, patience, timer: None }
     }
 

@@ -6,6 +6,8 @@
 //! stores first and then kicks those in line; a waiter stands in line first and then reads. One of
 //! the two sees the other, through the lock of the line.
 
+use crate::context::Context;
+use crate::wait::Until;
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,26 +51,33 @@ impl Limit {
 }
 
 /// The limit of one operation: what the caller gave, and the time-out from its first wait.
-#[derive(Debug, Default)]
-pub(super) struct Patience {
-    caller: Option<Instant>,
-    /// When the time-out that held at the first wait runs out.
+#[derive(Debug)]
+pub(super) struct Patience<'a> {
+    caller: Until<'a>,
+    /// Of what the caller gave and of the time-out that held at the first wait, whichever ends
+    /// first.
     until: Option<Instant>,
     began: bool,
 }
 
-impl Patience {
-    pub(super) fn new(caller: Option<Instant>) -> Self {
-        Self { caller, ..Self::default() }
+impl<'a> Patience<'a> {
+    pub(super) fn new(caller: Until<'a>) -> Self {
+        Self { caller, until: None, began: false }
     }
 
-    /// The operation has to wait: until when, at most.
+    /// The context that may end the operation.
+    pub(super) fn context(&self) -> Option<&'a Context> {
+        self.caller.context()
+    }
+
+    /// The operation has to wait: until when, at most. The context's deadline does not count.
     pub(super) fn limit(&mut self, limit: &Limit) -> Option<Instant> {
         if !self.began {
             self.began = true;
-            self.until = limit.timeout().and_then(|timeout| Instant::now().checked_add(timeout));
+            let end = limit.timeout().and_then(|timeout| Instant::now().checked_add(timeout));
+            self.until = [self.caller.deadline(), end].into_iter().flatten().min();
         }
-        [self.caller, self.until, limit.deadline()].into_iter().flatten().min()
+        [self.until, limit.deadline()].into_iter().flatten().min()
     }
 }
 
@@ -109,13 +118,13 @@ mod tests {
     fn the_nearest_of_three_limits_holds_and_zero_is_refused() {
         let limit = Limit::default();
         let far = Instant::now() + Duration::from_secs(100);
-        assert_eq!(Patience::new(None).limit(&limit), None);
-        assert_eq!(Patience::new(Some(far)).limit(&limit), Some(far));
+        assert_eq!(Patience::new(Until::Forever).limit(&limit), None);
+        assert_eq!(Patience::new(Until::At(far)).limit(&limit), Some(far));
         limit.set_timeout(Some(Duration::from_secs(10))).unwrap();
-        assert!(Patience::new(Some(far)).limit(&limit).unwrap() < far);
+        assert!(Patience::new(Until::At(far)).limit(&limit).unwrap() < far);
         let near = Instant::now() + Duration::from_secs(1);
         limit.set_deadline(Some(near));
-        assert_eq!(Patience::new(Some(far)).limit(&limit), Some(near));
+        assert_eq!(Patience::new(Until::At(far)).limit(&limit), Some(near));
         let zero = limit.set_timeout(Some(Duration::ZERO)).unwrap_err();
         assert_eq!(zero.kind(), io::ErrorKind::InvalidInput);
     }

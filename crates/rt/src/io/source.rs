@@ -16,7 +16,7 @@ use super::core::Core;
 use super::future::AsyncWait;
 use super::host;
 use super::limit::Patience;
-use crate::wait::WaitReason;
+use crate::wait::{Until, WaitReason};
 use millpond_sys::epoll::{Side, is_ready};
 use std::io;
 use std::os::fd::AsFd;
@@ -58,20 +58,22 @@ impl<T: AsFd> Source<T> {
     }
 
     /// Performs `op`, waiting while it would block. Parks the goroutine, or blocks the plain
-    /// thread. `reason` is what dumps show; `deadline` is this call's own limit, beside those of
-    /// [`Source::set_deadline`] and [`Source::set_timeout`].
+    /// thread. `reason` is what dumps show; `until` is this call's own limit, beside those of
+    /// [`Source::set_deadline`] and [`Source::set_timeout`]; a context in it that is done fails the
+    /// operation before it is tried.
     ///
     /// # Errors
     /// Those of `op`, except `WouldBlock` and `Interrupted`; `TimedOut`; `NotConnected` with
-    /// [`Closed`](super::Closed) inside after [`Source::close`].
+    /// [`Closed`](super::Closed) inside after [`Source::close`]; what a
+    /// [`ContextError`](crate::context::ContextError) becomes.
     pub fn io<R>(
         &self,
         side: Side,
         reason: WaitReason,
-        deadline: Option<Instant>,
+        until: Until<'_>,
         op: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.drive(side, reason, deadline, op, |_| false)
+        self.drive(side, reason, until, op, |_| false)
     }
 
     /// As [`Source::io`], for reading up to `want` bytes from a byte stream that returns less only
@@ -83,20 +85,22 @@ impl<T: AsFd> Source<T> {
     pub fn read_stream(
         &self,
         want: usize,
+        until: Until<'_>,
         op: impl FnMut(&T) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.drive(Side::Read, WaitReason::IoRead, None, op, |got| (1..want).contains(got))
+        self.drive(Side::Read, WaitReason::IoRead, until, op, |got| (1..want).contains(got))
     }
 
     fn drive<R>(
         &self,
         side: Side,
         reason: WaitReason,
-        deadline: Option<Instant>,
+        until: Until<'_>,
         mut op: impl FnMut(&T) -> io::Result<R>,
         drained: impl Fn(&R) -> bool,
     ) -> io::Result<R> {
-        let mut patience = Patience::new(deadline);
+        until.context().map_or(Ok(()), crate::Context::check)?;
+        let mut patience = Patience::new(until);
         loop {
             match self.attempt(side, || !host::in_goroutine(), &mut op, &drained) {
                 Attempt::Done(result) => return result,
@@ -250,10 +254,10 @@ impl<T: AsFd> Source<T> {
     /// may be faster). Parks the goroutine, or blocks the plain thread.
     ///
     /// # Errors
-    /// `TimedOut`, and [`Closed`](super::Closed).
-    pub fn ready(&self, side: Side, reason: WaitReason) -> io::Result<()> {
+    /// `TimedOut`, [`Closed`](super::Closed), and the end of a context in `until`.
+    pub fn ready(&self, side: Side, reason: WaitReason, until: Until<'_>) -> io::Result<()> {
         let mut asked = false;
-        self.io(side, reason, None, |io| {
+        self.io(side, reason, until, |io| {
             // Told by an event after the question: that is the answer. A plain thread is told
             // nothing.
             if (asked && host::in_goroutine()) || is_ready(io.as_fd(), side)? {

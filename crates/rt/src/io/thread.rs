@@ -1,13 +1,17 @@
-//! The bell of a plain thread that is in poll(2), so that a changed deadline reaches it.
+//! The bell of a plain thread that is in poll(2), so that a changed deadline reaches it, and so does
+//! the end of a context.
 //!
 //! One eventfd per thread, made at its first blocking wait and closed when the thread ends. In the
-//! line of a descriptor it stands as a waker, like any other.
+//! line of a descriptor it stands as a waker, like any other. A context is waited for with a ticket;
+//! [`Alarm`] is the wait of a future whose waker is the bell.
 
+use crate::context::{Context, ContextError, Registration};
+use crate::wait::FutureWait;
 use millpond_sys::epoll::Notifier;
 use std::cell::OnceCell;
 use std::io;
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::{self, Wake, Waker};
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -51,4 +55,35 @@ pub(super) fn thread_bell() -> io::Result<(Arc<ThreadBell>, Waker)> {
     };
     let waker = bell.clone().into();
     Ok((bell, waker))
+}
+
+/// Rings the bell when a context is cancelled, as long as it is there.
+#[derive(Debug)]
+pub(super) struct Alarm<'a> {
+    ctx: &'a Context,
+    wait: FutureWait,
+    /// Taken by the drop.
+    registration: Option<Registration>,
+}
+
+impl<'a> Alarm<'a> {
+    /// An error if the context is done already.
+    pub(super) fn set(ctx: &'a Context, bell: &Waker) -> Result<Self, ContextError> {
+        let mut wait = FutureWait::new();
+        let registration = Some(ctx.enlist_as(wait.arm(), 0)?);
+        let mut alarm = Self { ctx, wait, registration };
+        match alarm.wait.poll(&mut task::Context::from_waker(bell)) {
+            task::Poll::Pending => Ok(alarm),
+            task::Poll::Ready(_) => Err(ctx.why()),
+        }
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.wait.cancel();
+        if let Some(registration) = self.registration.take() {
+            self.ctx.delist(registration);
+        }
+    }
 }
