@@ -1,7 +1,8 @@
-//! The attribute macros of Millpond: `#[millpond::main]` and `#[millpond::test]`.
+//! The macros of Millpond: `#[millpond::main]`, `#[millpond::test]`, `select!` and `select_async!`.
 //!
-//! A program does not name this crate; it uses the macros through the facade, `millpond`. Each macro reads one function
-//! and writes one function around it, and there is no more to it than that:
+//! A program does not name this crate; it uses the macros through the facade, `millpond`. `select` reads arms and writes
+//! a `match`; its essay shows it. Each attribute reads one function and writes one function around it, and there is no
+//! more to it than that:
 //!
 //! 1. `options` reads what stands in the parentheses: `procs`, `stack_size`, `crate`;
 //! 2. `function` reads the function that the attribute stands on, and refuses what cannot be a first goroutine;
@@ -9,14 +10,15 @@
 //!
 //! The three work on `proc_macro2` tokens, so that their unit tests run outside a compilation.
 //!
-//! Rejected: `syn` with its `full` feature. It would parse the body too, which triples the build time of `syn` and
-//! turns a half-typed body into an error of the macro instead of an error of the body; the body is passed through
-//! unread.
+//! Rejected: reading the body of a function with `syn`, which would turn a half-typed body into an error of the macro
+//! instead of an error of the body; it is passed through unread. (`select!` has to read expressions to know where an
+//! arm ends, which is why `syn` is here with its `full` feature.)
 #![forbid(unsafe_code)]
 
 mod expand;
 mod function;
 mod options;
+mod select;
 
 use expand::Entry;
 use proc_macro::TokenStream;
@@ -72,4 +74,92 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::entry(Entry::Test, options.into(), item.into()).into()
+}
+
+/// Waits for the first of several operations; like Go's `select`. Parks the goroutine, or blocks the plain thread (in a
+/// task, the goroutine that polls it; `select_async!` awaits instead).
+///
+/// | arm | is done when | the pattern gets |
+/// |---|---|---|
+/// | `v = rx.recv()` | a value is received, or the channel is closed and empty | `Result<T, RecvError>` |
+/// | `r = tx.send(x)` | `x` is sent, or the channel is closed | `Result<(), SendError<T>>` |
+/// | `v = handle.join()` | the goroutine or task has ended | `Result<T, JoinError>` |
+/// | `e = ctx.done()` | the context is cancelled or its deadline has passed | `ContextError` |
+/// | `t = ticker.tick()` | the next tick is due | `Instant` |
+/// | `_ = after(duration)` | so much time has passed | the `Instant` when it had |
+/// | `default` | no other arm is possible at once | |
+///
+/// Exactly one arm is done; then its body runs, and the value of the body is the value of the whole. Of several arms that
+/// are possible at once, one is drawn by lot. What the arms borrow is free again in the bodies. In bodies, `return`, `?`,
+/// `break` and `continue` mean what they mean around the `select!`.
+///
+/// - `.., if condition` switches an arm off: its operation is not even looked at, as with a nil channel in Go. The
+///   condition is evaluated once, before the wait.
+/// - `x` in `tx.send(x)` is evaluated **only if its arm is done**, so it may move something that the other bodies use.
+///   Evaluate quickly: a receiver of a rendezvous that was chosen waits meanwhile. If it panics, nothing was sent.
+/// - `handle.join()` borrows the handle mutably. If its arm is done, the result is out of the handle, which is good for
+///   dropping only.
+/// - `after(duration)` counts from here. To count through several rounds, make it before: `let limit = after(..)`,
+///   then `_ = &limit`.
+/// - Without arms, or if all are switched off, it waits for ever, as in Go; with `default` it never waits.
+/// - Patterns must be irrefutable. At most 64 arms; `chan::Select` takes any number at run time. Up to 8 arms need no
+///   allocation (but the end of a *task* needs one).
+///
+/// ```
+/// use millpond::{chan, go, select};
+///
+/// #[millpond::main]
+/// fn main() {
+///     let (numbers, rx) = chan::bounded(0);
+///     let (quit, stop) = chan::bounded::<()>(0);
+///     go(move || {
+///         for _ in 0..3 {
+///             rx.recv().unwrap();
+///         }
+///         drop(quit);
+///     });
+///     let mut next = 0;
+///     loop {
+///         select! {
+///             sent = numbers.send(next) => {
+///                 sent.unwrap();
+///                 next += 1;
+///             }
+///             _ = stop.recv() => break,
+///         }
+///     }
+///     assert_eq!(next, 3);
+/// }
+/// ```
+///
+/// A macro that writes a `select!` for a crate that has renamed `millpond` begins it with `crate = path;`.
+#[proc_macro]
+pub fn select(input: TokenStream) -> TokenStream {
+    select::expand(select::Form::Blocking, input.into()).into()
+}
+
+/// As [`select!`](macro@select), for `async` code: awaits instead of parking.
+///
+/// Dropping the future around it, while it waits, gives up all arms and loses no value. Values and bodies may await. The
+/// arms are kept in the future: one that is to be `Send` needs channels of values that are.
+///
+/// ```
+/// use millpond::{chan, select_async, spawn};
+///
+/// #[millpond::main]
+/// async fn main() {
+///     let (tx, rx) = chan::bounded(1);
+///     let task = spawn(async move {
+///         select_async! {
+///             v = rx.recv() => v.unwrap_or(0),
+///             default => -1,
+///         }
+///     });
+///     assert_eq!(task.await.unwrap(), -1);
+///     drop(tx);
+/// }
+/// ```
+#[proc_macro]
+pub fn select_async(input: TokenStream) -> TokenStream {
+    select::expand(select::Form::Async, input.into()).into()
 }

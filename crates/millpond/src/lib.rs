@@ -32,7 +32,7 @@
 //! |---|---|
 //! | start | [`go`], [`go_local`], [`spawn`] (a task), [`Builder`], [`main`], [`test`] |
 //! | wait | [`JoinHandle`], [`block_on`], [`yield_now`], [`time`] |
-//! | talk | [`chan`], [`sync`] |
+//! | talk | [`chan`], [`select!`], [`select_async!`], [`sync`] |
 //! | sockets and signals | [`net`], [`signal`] |
 //! | stop | [`Context`] |
 //! | what blocks anyway | [`blocking`], [`blocking_async`], [`with_stack`] |
@@ -53,7 +53,7 @@
 
 #![forbid(unsafe_code)]
 
-pub use millpond_macros::{main, test};
+pub use millpond_macros::{main, select, select_async, test};
 #[doc(inline)]
 pub use millpond_net as net;
 pub use millpond_net::signal;

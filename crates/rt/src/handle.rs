@@ -6,7 +6,7 @@
 use crate::context::{Context, ContextError};
 use crate::g::GRef;
 use crate::task::TaskHandle;
-use crate::wait::{FutureWait, Outcome, Until, WaitReason, Waiting};
+use crate::wait::{FutureWait, Outcome, Ticket, Until, WaitReason, Waiting};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -162,6 +162,44 @@ impl<T> JoinHandle<T> {
     }
 }
 
+/// What an arm of a select asks of a handle ([`crate::select`]).
+impl<T> JoinHandle<T> {
+    /// The result, if it has ended.
+    pub(crate) fn take_now(&mut self, cx: &mut task::Context<'_>) -> Option<Result<T, JoinError>> {
+        match &mut self.0 {
+            Inner::Goroutine(goroutine) => goroutine.g.join.is_done().then(|| goroutine.take()),
+            Inner::Task(task) => match Pin::new(task).poll(cx) {
+                Poll::Ready(result) => Some(result),
+                Poll::Pending => None,
+            },
+        }
+    }
+
+    /// Leaves `ticket`, to be claimed with `outcome` at the end; `false` if that has come.
+    pub(crate) fn enlist(&mut self, ticket: &Ticket, outcome: u16) -> bool {
+        match &mut self.0 {
+            Inner::Goroutine(goroutine) => goroutine.enlist(ticket.clone(), outcome),
+            Inner::Task(task) => {
+                let waker = crate::select::waker(ticket.clone(), outcome);
+                match Pin::new(&mut *task).poll(&mut task::Context::from_waker(&waker)) {
+                    Poll::Pending => true,
+                    Poll::Ready(result) => {
+                        task.put_back(result);
+                        false
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the ticket back. (A task keeps a stale one, whose claim fails, to its end.)
+    pub(crate) fn delist(&mut self) {
+        if let Inner::Goroutine(goroutine) = &mut self.0 {
+            goroutine.withdraw();
+        }
+    }
+}
+
 impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> Future for JoinHandle<T> {
@@ -200,13 +238,11 @@ struct Goroutine<T> {
 
 impl<T> Goroutine<T> {
     fn join(&mut self, until: Until<'_>) -> Result<Result<T, JoinError>, ContextError> {
-        // The ticket of an earlier poll, if any, comes out first: there is one slot.
-        self.g.join.withdraw();
-        self.wait.cancel();
+        self.withdraw();
         if !self.g.join.is_done() {
             let waiting = Waiting::begin();
             // SAFETY: this is the one handle (`&mut`), and its earlier wait is withdrawn.
-            if unsafe { self.g.join.wait(waiting.ticket()) }
+            if unsafe { self.g.join.wait(waiting.ticket(), 0) }
                 && let Outcome::Cancelled(error) = waiting.park_until(WaitReason::Join, until)
             {
                 self.g.join.withdraw();
@@ -220,7 +256,7 @@ impl<T> Goroutine<T> {
         if !self.wait.is_armed() {
             let ticket = self.wait.arm();
             // SAFETY: this is the one handle (`&mut`), and no wait is armed.
-            if !unsafe { self.g.join.wait(ticket) } {
+            if !unsafe { self.g.join.wait(ticket, 0) } {
                 self.wait.cancel();
                 return Poll::Ready(self.take());
             }
@@ -228,8 +264,21 @@ impl<T> Goroutine<T> {
         self.wait.poll(cx).map(|_| self.take())
     }
 
+    /// For a select: leaves `ticket`; `false` if the goroutine has ended.
+    fn enlist(&mut self, ticket: Ticket, outcome: u16) -> bool {
+        self.withdraw();
+        // SAFETY: this is the one handle (`&mut`), and its earlier wait is withdrawn.
+        unsafe { self.g.join.wait(ticket, outcome) }
+    }
+
+    /// Takes back the ticket of an earlier poll or select, if any: there is one slot.
+    fn withdraw(&mut self) {
+        self.g.join.withdraw();
+        self.wait.cancel();
+    }
+
     fn take(&mut self) -> Result<T, JoinError> {
-        assert!(!self.taken, "JoinHandle: polled again after it gave its result");
+        assert!(!self.taken, "JoinHandle: asked again after it gave its result");
         assert!(self.g.join.is_done(), "JoinHandle: woken before the end");
         self.taken = true;
         let mut output = MaybeUninit::<Result<T, JoinError>>::uninit();
@@ -291,6 +340,13 @@ impl<T> LocalJoinHandle<T> {
     /// As [`JoinHandle::abort`].
     pub fn abort(&self) {
         self.handle.abort();
+    }
+}
+
+impl<T> LocalJoinHandle<T> {
+    /// The handle below. Whoever gets it is on the same thread, for `self` is.
+    pub(crate) fn handle_mut(&mut self) -> &mut JoinHandle<T> {
+        &mut self.handle
     }
 }
 

@@ -45,6 +45,7 @@ pub mod context;
 pub mod io;
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod queue;
+pub mod select;
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod timers;
 pub mod wait;

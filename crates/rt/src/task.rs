@@ -179,7 +179,7 @@ enum State<T> {
     Busy,
     /// Aborted: resolves once the future has been dropped, or with the result that came first.
     Aborting(Cancelling<T>),
-    /// Aborted, and that had an end at once.
+    /// The result is here: of an `abort` that had an end at once, or put back by a select.
     Ended(Option<Output<T>>),
     Gone,
 }
@@ -201,6 +201,11 @@ impl<T> TaskHandle<T> {
             State::Aborting(_) | State::Busy => false,
             State::Ended(_) | State::Gone => true,
         }
+    }
+
+    /// The result that a poll gave is to be given again.
+    pub(crate) fn put_back(&mut self, output: Output<T>) {
+        *self.state.get_mut() = State::Ended(Some(output));
     }
 
     pub(crate) fn abort(&self) {
@@ -240,7 +245,7 @@ impl<T> Future for TaskHandle<T> {
                 .unwrap_or_else(|| Err(JoinError::cancelled())),
             State::Ended(output) => output.take().unwrap_or_else(|| Err(JoinError::cancelled())),
             State::Busy | State::Gone => {
-                panic!("JoinHandle: polled again after it gave its result")
+                panic!("JoinHandle: asked again after it gave its result")
             }
         };
         *state = State::Gone;

@@ -19,6 +19,9 @@ use millpond_prim::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// Room for so many timers is kept from one sweep to the next.
+const KEEP: usize = 1024;
+
 /// No timer.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -52,7 +55,9 @@ impl Ord for Entry {
 #[derive(Debug)]
 pub(crate) struct Timers {
     heap: Lock<BinaryHeap<Reverse<Entry>>>,
-    /// The earliest deadline, or [`NEVER`]. Atomic: written under the lock.
+    /// An empty vector for the next sweep. Protected by its lock, which is taken alone.
+    spare: Lock<Vec<Reverse<Entry>>>,
+    /// The earliest deadline, or [`NEVER`]. Atomic: written under the lock of `heap`.
     next_ns: AtomicU64,
     /// Timers whose wait ended otherwise, at most. Atomic.
     forsaken: AtomicUsize,
@@ -62,6 +67,7 @@ impl Timers {
     pub(crate) fn new() -> Self {
         Self {
             heap: Lock::new(BinaryHeap::new()),
+            spare: Lock::new(Vec::new()),
             next_ns: AtomicU64::new(NEVER),
             forsaken: AtomicUsize::new(0),
         }
@@ -77,21 +83,40 @@ impl Timers {
     /// then ring the M.
     pub(crate) fn insert(&self, at_ns: u64, ticket: Ticket) -> bool {
         let mut heap = self.heap.lock();
-        let mut dead = Vec::new();
         if self.forsaken.load(Ordering::Relaxed) > heap.len() / 2 + 64 {
-            self.forsaken.store(0, Ordering::Relaxed);
-            let (open, closed) =
-                heap.drain().partition::<Vec<_>, _>(|entry| entry.0.ticket.is_open());
-            *heap = BinaryHeap::from(open);
-            dead = closed;
+            drop(heap);
+            self.sweep();
+            heap = self.heap.lock();
         }
         heap.push(Reverse(Entry { at_ns, ticket }));
         let first_ns = heap.peek().map_or(NEVER, |entry| entry.0.at_ns);
         self.next_ns.store(first_ns, Ordering::Release);
         drop(heap);
-        // Outside the lock: the last reference to a waiter may go with them.
-        drop(dead);
         first_ns == at_ns
+    }
+
+    /// Takes out the timers whose wait has ended. Allocates nothing once it has been as large before.
+    #[cold]
+    fn sweep(&self) {
+        let mut dead = std::mem::take(&mut *self.spare.lock());
+        let mut heap = self.heap.lock();
+        self.forsaken.store(0, Ordering::Relaxed);
+        let mut entries = std::mem::take(&mut *heap).into_vec();
+        let mut place = 0;
+        while place < entries.len() {
+            if entries[place].0.ticket.is_open() {
+                place += 1;
+            } else {
+                dead.push(entries.swap_remove(place));
+            }
+        }
+        *heap = BinaryHeap::from(entries);
+        drop(heap);
+        // Outside the lock: the last reference to a waiter may go with them.
+        dead.clear();
+        if dead.capacity() <= KEEP {
+            *self.spare.lock() = dead;
+        }
     }
 
     /// Anyone: a wait with a timer in this heap ended before its deadline.

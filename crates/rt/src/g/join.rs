@@ -35,8 +35,8 @@ const DETACHED: u8 = 3;
 pub(crate) struct JoinWord {
     /// Atomic: the states above.
     state: AtomicU8,
-    /// Protected by `state`: the table above.
-    ticket: UnsafeCell<Option<Ticket>>,
+    /// The joiner's ticket and the outcome that it wants. Protected by `state`: the table above.
+    ticket: UnsafeCell<Option<(Ticket, u16)>>,
 }
 
 // SAFETY: the ticket is `Send`, and `state` says at each moment which one thread may touch it.
@@ -77,8 +77,8 @@ impl JoinWord {
             WAITED => {
                 // SAFETY: we left WAITED, so the slot is ours; the joiner's withdraw now fails.
                 let ticket = self.ticket.with_mut(|slot| unsafe { (*slot).take() });
-                if let Some(ticket) = ticket {
-                    ticket.fire(0);
+                if let Some((ticket, outcome)) = ticket {
+                    ticket.fire(outcome);
                 }
                 Ended::HandleOwns
             }
@@ -87,17 +87,17 @@ impl JoinWord {
         }
     }
 
-    /// Handle: leaves a ticket. `false` if the goroutine has ended.
+    /// Handle: leaves a ticket, to be fired with `outcome`. `false` if the goroutine has ended.
     ///
     /// # Safety
     /// Called through the one handle, with no wait of it under way.
-    pub(crate) unsafe fn wait(&self, ticket: Ticket) -> bool {
+    pub(crate) unsafe fn wait(&self, ticket: Ticket, outcome: u16) -> bool {
         if self.is_done() {
             return false;
         }
         // SAFETY: ALONE or DONE, and in ALONE the slot is the handle's. In DONE nobody else looks
         // at it any more: complete takes a ticket only when it left WAITED.
-        self.ticket.with_mut(|slot| unsafe { *slot = Some(ticket) });
+        self.ticket.with_mut(|slot| unsafe { *slot = Some((ticket, outcome)) });
         self.state.compare_exchange(ALONE, WAITED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
@@ -158,7 +158,7 @@ mod models {
             let (shared, goroutine) = start();
             let waiting = Waiting::begin();
             // SAFETY: the only handle, no wait under way.
-            if unsafe { shared.join.wait(waiting.ticket()) } {
+            if unsafe { shared.join.wait(waiting.ticket(), 0) } {
                 waiting.park(WaitReason::Join, None);
             } else {
                 drop(waiting);
@@ -174,7 +174,7 @@ mod models {
             let (shared, goroutine) = start();
             let mut wait = FutureWait::new();
             // SAFETY: the only handle, no wait under way.
-            if unsafe { shared.join.wait(wait.arm()) } {
+            if unsafe { shared.join.wait(wait.arm(), 0) } {
                 shared.join.withdraw();
             }
             wait.cancel();

@@ -119,6 +119,23 @@ impl<V> WaitList<V> {
         None
     }
 
+    /// Whether somebody waits whose wait is open and is not the one of `own`. A hint: it may end at
+    /// any moment. Entries at the front whose wait is over are taken off the list.
+    pub fn has_open_but(&mut self, own: &Ticket) -> bool {
+        let mut key = self.head;
+        while key != NONE {
+            let entry = self.at(key);
+            let next = entry.next;
+            if !entry.ticket.is_open() {
+                self.unlink(key);
+            } else if !entry.ticket.same_wait(own) {
+                return true;
+            }
+            key = next;
+        }
+        false
+    }
+
     /// Ends all waits that are still open.
     pub fn claim_all(&mut self, outcome: impl Fn(&V) -> u16) -> Vec<Fired> {
         std::iter::from_fn(|| self.claim_front(&outcome).map(|(_, fired)| fired)).collect()

@@ -51,6 +51,15 @@ impl<'a> Until<'a> {
         }
     }
 
+    /// The same limit, with a duration counted from now: for an operation of several waits.
+    #[inline]
+    pub fn begun(self) -> Self {
+        match self {
+            Self::After(_) => Self::new(self.deadline(), None),
+            other => other,
+        }
+    }
+
     /// The context.
     #[inline]
     pub fn context(self) -> Option<&'a Context> {

@@ -5,7 +5,8 @@
 //! the entry *then*: after the withdrawal nobody can hand over any more, so what the entry holds
 //! is the last word.
 
-use super::state::{Received, Sent};
+use super::promise::PromiseKey;
+use super::state::{Handed, Received, Sent};
 use super::{Receiver, RecvError, SendError, Sender};
 use crate::wait_list::Key;
 use millpond_rt::coop;
@@ -13,7 +14,7 @@ use millpond_rt::wait::FutureWait;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Sends one value. From [`Sender::send_async`]; dropping it gives the value up, unless a receiver
 /// has already taken it.
@@ -31,9 +32,18 @@ pub struct SendFuture<'a, T> {
 #[must_use = "nothing is received until the future is awaited"]
 pub struct RecvFuture<'a, T> {
     receiver: &'a Receiver<T>,
-    /// The entry in the channel, while one is registered.
-    key: Option<Key>,
+    place: Place,
     wait: FutureWait,
+}
+
+/// What a receive future has in the channel.
+enum Place {
+    /// Nothing.
+    New,
+    /// An entry in the line, with the ticket of its wait.
+    InLine(Key),
+    /// A promise, with the ticket of its wait once that is armed.
+    Promised(PromiseKey),
 }
 
 impl<'a, T> SendFuture<'a, T> {
@@ -96,10 +106,10 @@ impl<T> Drop for SendFuture<'_, T> {
 
 impl<'a, T> RecvFuture<'a, T> {
     pub(super) fn new(receiver: &'a Receiver<T>) -> Self {
-        Self { receiver, key: None, wait: FutureWait::new() }
+        Self { receiver, place: Place::New, wait: FutureWait::new() }
     }
 
-    /// The first poll: receives at once, or registers.
+    /// Receives at once, or takes a place.
     fn begin(&mut self) -> Poll<Result<T, RecvError>> {
         let mut state = self.receiver.shared.lock();
         match state.recv() {
@@ -107,15 +117,34 @@ impl<'a, T> RecvFuture<'a, T> {
                 drop(state);
                 drop(fired);
                 coop::spend();
-                Poll::Ready(Ok(value))
+                return Poll::Ready(Ok(value));
             }
-            Received::Closed => Poll::Ready(Err(RecvError)),
+            Received::Closed => return Poll::Ready(Err(RecvError)),
+            Received::Promised(promise, fired) => {
+                drop(state);
+                self.place = Place::Promised(promise);
+                drop(fired);
+            }
             Received::Empty => {
                 let ticket = self.wait.arm();
-                self.key = Some(state.register_recv(ticket, 0, true));
-                Poll::Pending
+                self.place = Place::InLine(state.register_recv(ticket, 0, true));
             }
         }
+        Poll::Pending
+    }
+
+    /// Waits until a promise is decided.
+    fn poll_promise(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Place::Promised(promise) = &self.place
+            && !self.wait.is_armed()
+        {
+            let mut state = self.receiver.shared.lock();
+            if !state.is_open(promise) {
+                return Poll::Ready(());
+            }
+            state.expect(promise, self.wait.arm());
+        }
+        self.wait.poll(cx).map(|_| ())
     }
 }
 
@@ -124,26 +153,50 @@ impl<T> Future for RecvFuture<'_, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.key.is_none()
-            && let Poll::Ready(result) = this.begin()
-        {
-            return Poll::Ready(result);
+        loop {
+            match &this.place {
+                Place::New => {
+                    if let Poll::Ready(result) = this.begin() {
+                        return Poll::Ready(result);
+                    }
+                    continue;
+                }
+                Place::InLine(_) => {
+                    ready!(this.wait.poll(cx));
+                }
+                Place::Promised(_) => ready!(this.poll_promise(cx)),
+            }
+            match std::mem::replace(&mut this.place, Place::New) {
+                Place::InLine(key) => {
+                    let (handed, fired) = this.receiver.shared.lock().accept(key);
+                    drop(fired);
+                    match handed {
+                        Handed::Value(value) => return Poll::Ready(Ok(value)),
+                        Handed::Nothing => return Poll::Ready(Err(RecvError)),
+                        Handed::Promise(promise) => this.place = Place::Promised(promise),
+                    }
+                }
+                Place::Promised(promise) => {
+                    let (value, fired) = this.receiver.shared.lock().take_promised(promise);
+                    drop(fired);
+                    if let Some(value) = value {
+                        return Poll::Ready(Ok(value));
+                    }
+                }
+                Place::New => unreachable!("replaced where it is not new"),
+            }
         }
-        if this.wait.poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        let key = this.key.take().expect("registered above or in an earlier poll");
-        let (handed, fired) = this.receiver.shared.lock().accept(key);
-        drop(fired);
-        Poll::Ready(handed.ok_or(RecvError))
     }
 }
 
 impl<T> Drop for RecvFuture<'_, T> {
     fn drop(&mut self) {
-        let Some(key) = self.key.take() else { return };
         self.wait.cancel();
-        let fired = self.receiver.shared.lock().decline(key);
+        let fired = match std::mem::replace(&mut self.place, Place::New) {
+            Place::New => return,
+            Place::InLine(key) => self.receiver.shared.lock().decline(key),
+            Place::Promised(promise) => self.receiver.shared.lock().abandon(promise),
+        };
         drop(fired);
     }
 }

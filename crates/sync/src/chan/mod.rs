@@ -23,25 +23,32 @@
 //! the receive has happened when the send returns). Closing happens before a receive, or a send,
 //! that fails because of it.
 //!
-//! Where to read on: `state` (the steps under the lock), `sender` and `receiver` (the handles and
-//! the blocking forms), `future` (the async forms), `models` (what loom explores).
+//! Where to read on: `state` (the steps under the lock), `promise` (values made late), `sender` and
+//! `receiver` (the handles and the blocking forms), `future` (the async forms), `select` (the arms
+//! of a `select!`), `models` (what loom explores).
 //!
 //! Rejected: a lock-free ring as in crossbeam (its waiters retry, so neither hand-over nor fairness
 //! among waiters survives, and `close` with values in flight costs a second protocol); the value
 //! of a waiting sender on its stack (as Go does: a stack at rest must not be touched).
 
+mod dynamic;
 mod error;
 mod future;
 mod iter;
+mod promise;
 mod receiver;
+mod select;
 mod sender;
 mod state;
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod select_models;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub use dynamic::{ArmId, Select};
 pub use error::{
     RecvCtxError, RecvError, RecvTimeoutError, SendCtxError, SendError, SendTimeoutError,
     TryRecvError, TrySendError,
@@ -49,6 +56,7 @@ pub use error::{
 pub use future::{RecvFuture, SendFuture};
 pub use iter::{IntoIter, Iter, TryIter};
 pub use receiver::Receiver;
+pub use select::{RecvArm, SendArm};
 pub use sender::Sender;
 
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};

@@ -206,7 +206,7 @@ fn one_ticket_in_two_channels_takes_one_value() {
             .collect();
         let won = block_on(std::future::poll_fn(|cx| wait.poll(cx)));
         for (arm, (_, rx)) in channels.iter().enumerate() {
-            let handed = rx.shared.lock().finish_recv(keys[arm].take().unwrap());
+            let handed = rx.shared.lock().finish_recv(keys[arm].take().unwrap()).value();
             assert_eq!(handed, (arm == usize::from(won)).then_some(won));
         }
         for sender in senders {
@@ -236,7 +236,7 @@ fn an_arm_that_lost_is_passed_over() {
         let sending = thread::spawn(move || their_tx.try_send(6).is_ok());
         let receiving = thread::spawn(move || their_rx.try_recv().ok());
         let won = block_on(std::future::poll_fn(|cx| wait.poll(cx)));
-        let handed = tx.shared.lock().finish_recv(recv_key);
+        let handed = tx.shared.lock().finish_recv(recv_key).value();
         let kept = tx.shared.lock().finish_send(send_key);
         let (sent, received) = (sending.join().unwrap(), receiving.join().unwrap());
         if won == 0 {

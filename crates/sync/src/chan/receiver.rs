@@ -6,7 +6,8 @@
 
 use super::future::RecvFuture;
 use super::iter::{IntoIter, Iter, TryIter};
-use super::state::Received;
+use super::promise::PromiseKey;
+use super::state::{Handed, Received};
 use super::{RecvCtxError, RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain};
 use crate::until::Until;
 use millpond_prim::sync::Arc;
@@ -42,27 +43,38 @@ impl<T> Receiver<T> {
         self.recv_until(Until::Forever).map_err(|_| RecvError)
     }
 
-    /// Receives a value if there is one now. Does not park; when it succeeds it may let other
-    /// goroutines run first, as any operation of a channel may.
+    /// Receives a value if there is one now. Does not park, except for a value that a `select!` on
+    /// the other side of a rendezvous is making; when it succeeds it may let other goroutines run
+    /// first, as any operation of a channel may.
     ///
     /// # Errors
     /// [`TryRecvError`]. A closed channel is `Empty`, not `Closed`, while its last value is on its
     /// way to a future that may yet be dropped.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        // A `let`, so that the lock is released before anything else happens.
-        let received = self.shared.lock().recv();
-        match received {
-            Received::Done(value, fired) => {
-                drop(fired);
-                coop::spend();
-                Ok(value)
-            }
-            Received::Empty => Err(TryRecvError::Empty),
-            Received::Closed => Err(TryRecvError::Closed),
+        loop {
+            // A `let`, so that the lock is released before anything else happens.
+            let received = self.shared.lock().recv();
+            return match received {
+                Received::Done(value, fired) => {
+                    drop(fired);
+                    coop::spend();
+                    Ok(value)
+                }
+                Received::Promised(promise, fired) => {
+                    drop(fired);
+                    match self.await_promise(promise) {
+                        Some(value) => Ok(value),
+                        None => continue,
+                    }
+                }
+                Received::Empty => Err(TryRecvError::Empty),
+                Received::Closed => Err(TryRecvError::Closed),
+            };
         }
     }
 
-    /// As [`recv`](Self::recv), for at most `limit`. A value is never lost to a time-out.
+    /// As [`recv`](Self::recv), for at most `limit`. A value is never lost to a time-out. (Once a
+    /// `select!` on the other side of a rendezvous has begun to make the value, this waits for it.)
     ///
     /// # Errors
     /// [`RecvTimeoutError`].
@@ -125,28 +137,60 @@ impl<T> Receiver<T> {
     }
 
     /// `Timeout` if `until` came first, whatever it is.
-    fn recv_until(&self, until: Until<'_>) -> Result<T, RecvTimeoutError> {
-        let mut state = self.shared.lock();
-        match state.recv() {
-            Received::Done(value, fired) => {
-                drop(state);
-                drop(fired);
-                coop::spend();
-                Ok(value)
-            }
-            Received::Closed => Err(RecvTimeoutError::Closed),
-            Received::Empty => {
-                let waiting = Waiting::begin();
-                let key = state.register_recv(waiting.ticket(), 0, false);
-                drop(state);
-                let outcome = waiting.park_until(WaitReason::ChanRecv, until);
-                let handed = self.shared.lock().finish_recv(key);
-                handed.ok_or(match outcome {
-                    Outcome::Fired(_) => RecvTimeoutError::Closed,
-                    _ => RecvTimeoutError::Timeout,
-                })
+    fn recv_until(&self, mut until: Until<'_>) -> Result<T, RecvTimeoutError> {
+        loop {
+            let mut state = self.shared.lock();
+            let promise = match state.recv() {
+                Received::Done(value, fired) => {
+                    drop(state);
+                    drop(fired);
+                    coop::spend();
+                    return Ok(value);
+                }
+                Received::Closed => return Err(RecvTimeoutError::Closed),
+                Received::Promised(promise, fired) => {
+                    drop(state);
+                    drop(fired);
+                    promise
+                }
+                Received::Empty => {
+                    let waiting = Waiting::begin();
+                    let key = state.register_recv(waiting.ticket(), 0, false);
+                    drop(state);
+                    until = until.begun();
+                    let outcome = waiting.park_until(WaitReason::ChanRecv, until);
+                    let handed = self.shared.lock().finish_recv(key);
+                    match (handed, outcome) {
+                        (Handed::Value(value), _) => return Ok(value),
+                        (Handed::Promise(promise), _) => promise,
+                        (Handed::Nothing, Outcome::Fired(_)) => {
+                            return Err(RecvTimeoutError::Closed);
+                        }
+                        (Handed::Nothing, _) => return Err(RecvTimeoutError::Timeout),
+                    }
+                }
+            };
+            if let Some(value) = self.await_promise(promise) {
+                return Ok(value);
             }
         }
+    }
+
+    /// Waits for what a `select!` on the other side is making; `None` if that came to nothing.
+    #[cold]
+    fn await_promise(&self, promise: PromiseKey) -> Option<T> {
+        let mut state = self.shared.lock();
+        if state.is_open(&promise) {
+            let waiting = Waiting::begin();
+            state.expect(&promise, waiting.ticket());
+            drop(state);
+            waiting.park(WaitReason::ChanRecv, None);
+            state = self.shared.lock();
+        }
+        let (value, fired) = state.take_promised(promise);
+        drop(state);
+        drop(fired);
+        value
     }
 
     /// Receives until the channel is closed and empty. Each step parks as [`recv`](Self::recv).

@@ -1,8 +1,9 @@
 //! The state of a channel and the steps on it. Everything here runs under the channel's lock.
 //!
 //! Invariants between two steps ("waits" means linked and still claimable):
-//! - a receiver waits only while the buffer is empty, and no sender then waits;
-//! - a sender waits only while the buffer holds `capacity` values or more;
+//! - a receiver waits only while the buffer is empty, and a sender then waits only if the buffer's
+//!   places are reserved;
+//! - a sender waits only while the values in the buffer and the reserved places make up `capacity`;
 //! - once closed, no sender waits, and a receiver only while a value is *on trial*.
 //!
 //! A value is on trial when it was handed to a waiter that may still decline it: a receive future
@@ -11,17 +12,24 @@
 //! moment. And a channel that is closed is not yet *empty* while a value is on trial: a receiver
 //! that was told "closed" then would miss the value if it came back.
 //!
+//! A sender in a `select!` makes its value only when its arm has won ("late"). What it wins is a
+//! [`Permit`]: a place in the buffer that is kept free, or, for a rendezvous, a receiver that is
+//! promised the value ([`super::promise`]). A permit is used ([`State::redeem`]) or given back
+//! ([`State::renounce`]). A promised value counts as on trial until the receiver has taken it.
+//!
 //! An operation is three steps, so that `select!` can take them for several channels with one
-//! ticket: *try* ([`State::send`], [`State::recv`]), *register* ([`State::register_send`],
-//! [`State::register_recv`], with the number of the arm, which becomes the outcome of the wait)
-//! and *finish* ([`State::finish_send`], [`State::finish_recv`]; for an arm that lost it is the
-//! abort; [`State::accept`] and [`State::decline`] where a value may be on trial). Ending a wait
-//! is one compare-and-swap on its ticket under the lock of one channel: two selects that cross, or
-//! one that has both ends of a channel, never hold two locks, and an arm that lost is passed over.
+//! ticket: *try* ([`State::send`], [`State::recv`], [`State::reserve`]), *register*
+//! ([`State::register_send`], [`State::register_recv`], with the number of the arm, which becomes
+//! the outcome of the wait) and *finish* ([`State::finish_send`], [`State::finish_recv`],
+//! [`State::finish_reserve`]; for an arm that lost it is the abort; [`State::accept`] and
+//! [`State::decline`] where a value may be on trial). Ending a wait is one compare-and-swap on its
+//! ticket under the lock of one channel: two selects that cross, or one that has both ends of a
+//! channel, never hold two locks, and an arm that lost is passed over.
 //!
 //! Every step that can make somebody runnable returns a [`Fired`], which the caller drops after
 //! unlocking. Steps move values of `T` and never drop, clone or compare one.
 
+use super::promise::{Kept, PromiseKey, Promises};
 use crate::wait_list::{Key, WaitList};
 use millpond_rt::wait::{Fired, Ticket};
 use std::collections::VecDeque;
@@ -38,20 +46,53 @@ pub(super) struct State<T> {
     /// 0 for a rendezvous, `usize::MAX` for unbounded.
     capacity: usize,
     closed: bool,
+    /// The last receiver is gone.
+    discarded: bool,
+    /// Places of the buffer that permits stand for.
+    reserved: usize,
     /// How many values are on trial.
     on_trial: usize,
     receivers: WaitList<Slot<T>>,
     senders: WaitList<Slot<T>>,
+    promises: Promises<T>,
 }
 
-/// What is kept with a waiter: a receiver's slot is empty and is filled by the hand-over; a
-/// sender's is full and is emptied by it. Unchanged after the wait means closed.
+/// What is kept with a waiter.
 struct Slot<T> {
     /// Which arm of a `select!` this is; the outcome of the wait if it wins.
     arm: u16,
     /// Whether the waiter may decline what it is handed.
     on_trial: bool,
-    value: Option<T>,
+    holds: Holds<T>,
+}
+
+/// | | while it waits | after a hand-over | after a close |
+/// |---|---|---|---|
+/// | receiver | `Nothing` | `Value` or `Promise` | `Nothing` |
+/// | sender | `Value` | `Nothing` | `Value` |
+/// | late sender | `Nothing` | `Permit` | `Nothing` |
+enum Holds<T> {
+    Nothing,
+    Value(T),
+    Promise(PromiseKey),
+    Permit(Permit),
+}
+
+/// The right to send one value that is not made yet. Must not be lost: see the module
+/// documentation.
+#[derive(Debug)]
+pub(super) enum Permit {
+    /// A place in the buffer.
+    Place,
+    /// A receiver that waits for this value.
+    Promise(PromiseKey),
+}
+
+/// What a receiver was handed.
+pub(super) enum Handed<T> {
+    Nothing,
+    Value(T),
+    Promise(PromiseKey),
 }
 
 /// What came of trying to send.
@@ -61,9 +102,19 @@ pub(super) enum Sent<T> {
     Closed(T),
 }
 
+/// What came of trying to send late.
+pub(super) enum Reserved {
+    /// And the receiver to resume once the value is made.
+    Done(Permit, Option<Fired>),
+    Full,
+    Closed,
+}
+
 /// What came of trying to receive.
 pub(super) enum Received<T> {
     Done(T, Option<Fired>),
+    /// From a late sender, which is to be resumed.
+    Promised(PromiseKey, Fired),
     Empty,
     Closed,
 }
@@ -75,9 +126,12 @@ impl<T> State<T> {
             buffer: VecDeque::with_capacity(room),
             capacity,
             closed: false,
+            discarded: false,
+            reserved: 0,
             on_trial: 0,
             receivers: WaitList::new(),
             senders: WaitList::new(),
+            promises: Promises::new(),
         }
     }
 
@@ -93,6 +147,11 @@ impl<T> State<T> {
         self.closed
     }
 
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.buffer.len() + self.reserved < self.capacity
+    }
+
     /// Sends if that is possible without waiting: to the longest waiting receiver, else into the
     /// buffer.
     #[inline]
@@ -104,11 +163,33 @@ impl<T> State<T> {
             Ok(fired) => return Sent::Done(Some(fired)),
             Err(value) => value,
         };
-        if self.buffer.len() < self.capacity {
+        if self.has_room() {
             self.buffer.push_back(value);
             return Sent::Done(None);
         }
         Sent::Full(value)
+    }
+
+    /// Takes the right to send, if that is possible without waiting: a place in the buffer, or for
+    /// a rendezvous the longest waiting receiver.
+    pub(super) fn reserve(&mut self) -> Reserved {
+        if self.closed {
+            return Reserved::Closed;
+        }
+        if self.has_room() {
+            self.reserved += 1;
+            return Reserved::Done(Permit::Place, None);
+        }
+        if self.capacity > 0 {
+            return Reserved::Full;
+        }
+        let Some((slot, fired)) = self.receivers.claim_front(Slot::arm) else {
+            return Reserved::Full;
+        };
+        let (ours, theirs) = self.promises.make();
+        slot.holds = Holds::Promise(theirs);
+        self.on_trial += 1;
+        Reserved::Done(Permit::Promise(ours), Some(fired))
     }
 
     /// Receives if that is possible without waiting: from the buffer, whose free place then goes
@@ -116,77 +197,132 @@ impl<T> State<T> {
     #[inline]
     pub(super) fn recv(&mut self) -> Received<T> {
         if let Some(value) = self.buffer.pop_front() {
-            let mut fired = None;
-            if self.buffer.len() < self.capacity
-                && let Some((sent, sender)) = self.claim_sender()
-            {
-                self.buffer.push_back(sent);
-                fired = Some(sender);
-            }
+            let fired = self.refill();
             if self.buffer.is_empty() && self.buffer.capacity() > KEEP {
                 self.buffer = VecDeque::new();
             }
             return Received::Done(value, fired);
         }
-        match self.claim_sender() {
-            Some((value, fired)) => Received::Done(value, Some(fired)),
+        match self.senders.claim_front(Slot::arm) {
+            Some((slot, fired)) => match std::mem::replace(&mut slot.holds, Holds::Nothing) {
+                Holds::Value(value) => Received::Done(value, Some(fired)),
+                _ => {
+                    let (theirs, ours) = self.promises.make();
+                    slot.holds = Holds::Permit(Permit::Promise(theirs));
+                    self.on_trial += 1;
+                    Received::Promised(ours, fired)
+                }
+            },
             None if self.closed && self.on_trial == 0 => Received::Closed,
             None => Received::Empty,
         }
+    }
+
+    /// Gives a place that became free to the longest waiting sender.
+    #[inline]
+    fn refill(&mut self) -> Option<Fired> {
+        if !self.has_room() {
+            return None;
+        }
+        let (slot, fired) = self.senders.claim_front(Slot::arm)?;
+        match std::mem::replace(&mut slot.holds, Holds::Nothing) {
+            Holds::Value(value) => self.buffer.push_back(value),
+            _ => {
+                slot.holds = Holds::Permit(Permit::Place);
+                self.reserved += 1;
+            }
+        }
+        Some(fired)
     }
 
     /// Gives `value` to the longest waiting receiver.
     #[inline]
     fn hand_over(&mut self, value: T) -> Result<Fired, T> {
         let Some((slot, fired)) = self.receivers.claim_front(Slot::arm) else { return Err(value) };
-        debug_assert!(slot.value.is_none());
-        slot.value = Some(value);
+        slot.holds = Holds::Value(value);
         self.on_trial += usize::from(slot.on_trial);
         Ok(fired)
     }
 
-    fn claim_sender(&mut self) -> Option<(T, Fired)> {
-        let (slot, fired) = self.senders.claim_front(Slot::arm)?;
-        let value = slot.value.take().expect("a waiting sender's slot holds its value");
-        Some((value, fired))
+    /// Whether a receive that holds `own` would find something to do with somebody else. A hint:
+    /// whom it found may be gone a moment later.
+    pub(super) fn may_recv(&mut self, own: &Ticket) -> bool {
+        !self.buffer.is_empty()
+            || self.closed && self.on_trial == 0
+            || self.senders.has_open_but(own)
+    }
+
+    /// Whether a late send that holds `own` would find something to do with somebody else. A hint.
+    pub(super) fn may_send(&mut self, own: &Ticket) -> bool {
+        self.closed || self.has_room() || self.capacity == 0 && self.receivers.has_open_but(own)
     }
 
     /// Puts a sender in line. Right after [`Sent::Full`], under the same lock.
     pub(super) fn register_send(&mut self, ticket: Ticket, arm: u16, value: T) -> Key {
-        debug_assert!(!self.closed && self.buffer.len() >= self.capacity);
-        self.senders.push_back(ticket, Slot { arm, on_trial: false, value: Some(value) })
+        debug_assert!(!self.closed && !self.has_room());
+        self.senders.push_back(ticket, Slot { arm, on_trial: false, holds: Holds::Value(value) })
     }
 
-    /// Puts a receiver in line. Right after [`Received::Empty`], under the same lock. If `on_trial`,
-    /// it ends with [`accept`](Self::accept) or [`decline`](Self::decline).
+    /// Puts a late sender in line. Right after [`may_send`](Self::may_send) said no, under the same
+    /// lock.
+    pub(super) fn register_reserve(&mut self, ticket: Ticket, arm: u16) -> Key {
+        debug_assert!(!self.closed && !self.has_room());
+        self.senders.push_back(ticket, Slot { arm, on_trial: false, holds: Holds::Nothing })
+    }
+
+    /// Puts a receiver in line. Right after [`Received::Empty`], or after
+    /// [`may_recv`](Self::may_recv) said no, under the same lock. If `on_trial`, it ends with
+    /// [`accept`](Self::accept) or [`decline`](Self::decline).
     pub(super) fn register_recv(&mut self, ticket: Ticket, arm: u16, on_trial: bool) -> Key {
         debug_assert!(self.buffer.is_empty());
-        self.receivers.push_back(ticket, Slot { arm, on_trial, value: None })
+        self.receivers.push_back(ticket, Slot { arm, on_trial, holds: Holds::Nothing })
     }
 
     /// After the wait, or instead of it: `None` if the value was taken, else the value.
     pub(super) fn finish_send(&mut self, key: Key) -> Option<T> {
-        self.senders.remove(key).value
+        match self.senders.remove(key).holds {
+            Holds::Value(value) => Some(value),
+            _ => None,
+        }
     }
 
-    /// After the wait, or instead of it: the value if one was handed over.
-    pub(super) fn finish_recv(&mut self, key: Key) -> Option<T> {
+    /// After the wait of a late sender, or instead of it: `None` means closed, or that another arm
+    /// won.
+    pub(super) fn finish_reserve(&mut self, key: Key) -> Option<Permit> {
+        match self.senders.remove(key).holds {
+            Holds::Permit(permit) => Some(permit),
+            _ => None,
+        }
+    }
+
+    /// After the wait, or instead of it: what was handed over. A promise is then to be
+    /// [taken](Self::take_promised) or [abandoned](Self::abandon).
+    pub(super) fn finish_recv(&mut self, key: Key) -> Handed<T> {
         let slot = self.receivers.remove(key);
         debug_assert!(!slot.on_trial);
-        slot.value
+        slot.holds.into()
     }
 
-    /// After the wait: the value if one was handed over, for good.
-    pub(super) fn accept(&mut self, key: Key) -> (Option<T>, Vec<Fired>) {
-        let value = self.receivers.remove(key).value;
-        self.on_trial -= usize::from(value.is_some());
-        (value, self.end_if_closed())
+    /// After the wait: what was handed over, a value for good. A promise as in
+    /// [`finish_recv`](Self::finish_recv).
+    pub(super) fn accept(&mut self, key: Key) -> (Handed<T>, Vec<Fired>) {
+        let handed: Handed<T> = self.receivers.remove(key).holds.into();
+        self.on_trial -= usize::from(matches!(handed, Handed::Value(_)));
+        (handed, self.end_if_closed())
     }
 
     /// Instead of the wait's end: a value that was handed over goes to the next receiver, or to the
     /// front of the buffer.
     pub(super) fn decline(&mut self, key: Key) -> Vec<Fired> {
-        let Some(value) = self.receivers.remove(key).value else { return Vec::new() };
+        match self.receivers.remove(key).holds {
+            Holds::Value(value) => self.pass_on(value),
+            Holds::Promise(promise) => self.abandon(promise),
+            Holds::Nothing | Holds::Permit(_) => Vec::new(),
+        }
+    }
+
+    /// A value that was on trial is taken by nobody yet: it is first in line still.
+    fn pass_on(&mut self, value: T) -> Vec<Fired> {
         self.on_trial -= 1;
         match self.hand_over(value) {
             Ok(next) => {
@@ -220,6 +356,7 @@ impl<T> State<T> {
 
     /// Closes and hands out what is buffered, to be dropped without the lock.
     pub(super) fn discard(&mut self) -> (Vec<Fired>, VecDeque<T>) {
+        self.discarded = true;
         (self.close(), std::mem::take(&mut self.buffer))
     }
 
@@ -228,7 +365,106 @@ impl<T> State<T> {
     #[cfg(all(test, not(loom)))]
     pub(super) fn footprint(&self) -> (usize, usize, usize) {
         let (receivers, senders) = (self.receivers.footprint(), self.senders.footprint());
-        (receivers.0 + senders.0, receivers.1 + senders.1, self.buffer.capacity())
+        let entries = receivers.0 + senders.0 + self.promises.len() + self.reserved;
+        (entries, receivers.1 + senders.1, self.buffer.capacity())
+    }
+}
+
+/// Values that are made after their send was decided.
+impl<T> State<T> {
+    /// Sends what a permit was for. `Err` gives the value back: the channel was closed meanwhile.
+    pub(super) fn redeem(&mut self, permit: Permit, value: T) -> (Vec<Fired>, Result<(), T>) {
+        match permit {
+            Permit::Place => {
+                self.reserved -= 1;
+                if self.closed {
+                    return (Vec::new(), Err(value));
+                }
+                match self.hand_over(value) {
+                    Ok(fired) => {
+                        // It passed the buffer by, so its place is free.
+                        let mut all = self.place_freed();
+                        all.push(fired);
+                        (all, Ok(()))
+                    }
+                    Err(value) => {
+                        self.buffer.push_back(value);
+                        (Vec::new(), Ok(()))
+                    }
+                }
+            }
+            Permit::Promise(key) => match self.promises.keep(key, value) {
+                Kept::Delivered(fired) => (fired.into_iter().collect(), Ok(())),
+                Kept::Abandoned(value) if self.discarded => {
+                    self.on_trial -= 1;
+                    (Vec::new(), Err(value))
+                }
+                Kept::Abandoned(value) => (self.pass_on(value), Ok(())),
+            },
+        }
+    }
+
+    /// Gives a permit back: there will be no value.
+    pub(super) fn renounce(&mut self, permit: Permit) -> Vec<Fired> {
+        match permit {
+            Permit::Place => {
+                self.reserved -= 1;
+                self.place_freed()
+            }
+            Permit::Promise(key) => match self.promises.break_off(key) {
+                Ok(fired) => fired.into_iter().collect(),
+                Err(()) => {
+                    self.on_trial -= 1;
+                    self.end_if_closed()
+                }
+            },
+        }
+    }
+
+    /// A reserved place is free again. Receivers may wait (the buffer may be empty) as well as
+    /// senders: the next sender's value goes where it would have gone.
+    fn place_freed(&mut self) -> Vec<Fired> {
+        let mut all = Vec::new();
+        while let Some(sender) = self.refill() {
+            all.push(sender);
+            if let Some(value) = self.buffer.pop_front() {
+                match self.hand_over(value) {
+                    Ok(receiver) => all.push(receiver),
+                    Err(value) => self.buffer.push_front(value),
+                }
+            }
+        }
+        all
+    }
+
+    /// Receiver: leaves a ticket to be claimed, with 0, when the promise is decided; `false` if it
+    /// is.
+    pub(super) fn expect(&mut self, promise: &PromiseKey, ticket: Ticket) -> bool {
+        self.promises.expect(promise, ticket)
+    }
+
+    /// Whether the promise is still to be decided.
+    pub(super) fn is_open(&self, promise: &PromiseKey) -> bool {
+        self.promises.is_open(promise)
+    }
+
+    /// Receiver, once decided: the value, or `None` for a broken promise.
+    pub(super) fn take_promised(&mut self, promise: PromiseKey) -> (Option<T>, Vec<Fired>) {
+        let value = self.promises.take(promise);
+        self.on_trial -= 1;
+        (value, self.end_if_closed())
+    }
+
+    /// Receiver, which does not want it any more: the value is passed on, now or when it is made.
+    pub(super) fn abandon(&mut self, promise: PromiseKey) -> Vec<Fired> {
+        match self.promises.abandon(promise) {
+            Ok(Some(value)) => self.pass_on(value),
+            Ok(None) => {
+                self.on_trial -= 1;
+                self.end_if_closed()
+            }
+            Err(()) => Vec::new(),
+        }
     }
 }
 
@@ -236,5 +472,26 @@ impl<T> Slot<T> {
     #[inline]
     fn arm(&self) -> u16 {
         self.arm
+    }
+}
+
+#[cfg(test)]
+impl<T> Handed<T> {
+    /// The value, if it is one.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+impl<T> From<Holds<T>> for Handed<T> {
+    fn from(holds: Holds<T>) -> Self {
+        match holds {
+            Holds::Value(value) => Self::Value(value),
+            Holds::Promise(promise) => Self::Promise(promise),
+            Holds::Nothing | Holds::Permit(_) => Self::Nothing,
+        }
     }
 }

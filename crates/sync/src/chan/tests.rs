@@ -189,7 +189,7 @@ fn two_crossing_selects_meet_through_a_third_look() {
     assert!(matches!(a.0.shared.lock().send(2), Sent::Done(Some(_))));
     assert!(matches!(b.0.shared.lock().recv(), Received::Empty));
     assert_eq!(poll_wait(&mut first), Poll::Ready(0));
-    assert_eq!(a.0.shared.lock().finish_recv(recv_a), Some(2));
+    assert_eq!(a.0.shared.lock().finish_recv(recv_a).value(), Some(2));
     assert_eq!(b.0.shared.lock().finish_send(send_b), Some(1));
 }
 

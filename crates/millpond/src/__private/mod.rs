@@ -1,8 +1,10 @@
-//! What the attribute macros expand to. Not for users: may change in any version.
+//! What the macros expand to. Not for users: may change in any version.
 //!
 //! `main` and `test` run a body as the first goroutine of a new runtime. They differ in what comes
 //! after: `main` leaves the runtime as it is, because the process ends (a million parked goroutines
 //! are not worth a walk); `test` ends it, and does not offer it to plain threads of other tests.
+
+pub mod select;
 
 use crate::runtime::Builder;
 

@@ -1,0 +1,41 @@
+//! What `select!` and `select_async!` expand to: [`millpond_rt::select`], with arrays of arms, so that
+//! the expansion needs no types.
+
+pub use millpond_rt::select::{Finish, IntoArm, Selection};
+
+use millpond_rt::select::{self as imp, Arm};
+use std::task::{Context, Poll};
+
+/// The arm that is done first.
+pub fn select<const N: usize>(mut arms: [&mut dyn Arm; N]) -> usize {
+    imp::select(&mut arms)
+}
+
+/// The arm that is possible now.
+pub fn try_select<const N: usize>(mut arms: [&mut dyn Arm; N]) -> Option<usize> {
+    imp::try_select(&mut arms)
+}
+
+/// One poll of a select.
+pub fn poll<const N: usize>(
+    selection: &mut Selection,
+    cx: &mut Context<'_>,
+    mut arms: [&mut dyn Arm; N],
+) -> Poll<usize> {
+    selection.poll(cx, &mut arms)
+}
+
+/// One poll of a select with a default.
+pub fn poll_now<const N: usize>(
+    selection: &mut Selection,
+    cx: &mut Context<'_>,
+    mut arms: [&mut dyn Arm; N],
+) -> Poll<Option<usize>> {
+    selection.poll_now(cx, &mut arms)
+}
+
+/// `select! {}`.
+pub fn forever() -> ! {
+    imp::select::<[&mut dyn Arm; 0]>(&mut []);
+    unreachable!("a select without arms has returned")
+}

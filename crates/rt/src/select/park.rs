@@ -1,0 +1,78 @@
+//! The select of a goroutine or a plain thread: the four steps, with a park as the third.
+
+use super::order::Order;
+use super::{Arms, Enlisted, Tried, attempt_all, delist_but, earliest, enlist_all};
+use crate::coop;
+use crate::wait::{Outcome, WaitReason, Waiting};
+
+/// So many arms have numbers that can be outcomes.
+pub(super) const MAX_ARMS: usize = 1 << 13;
+
+/// Waits until one of the arms is done; its number. With no arm that can ever be possible, waits
+/// for ever, as Go's empty `select` does. Parks the goroutine, or blocks the plain thread.
+///
+/// # Panics
+/// With more than 8,192 arms.
+pub fn select<A: Arms + ?Sized>(arms: &mut A) -> usize {
+    coop::spend();
+    let order = Order::draw(arms.count());
+    loop {
+        let tried = attempt_all(arms, order.numbers()).or_else(|| wait(arms, order.numbers()));
+        if let Some((number, tried)) = tried
+            && is_done(arms, number, tried)
+        {
+            return number;
+        }
+    }
+}
+
+/// The number of an arm that is possible now. Does not park, except for a value that a select on
+/// the other side of a rendezvous has promised and is making.
+///
+/// # Panics
+/// With more than 8,192 arms.
+pub fn try_select<A: Arms + ?Sized>(arms: &mut A) -> Option<usize> {
+    coop::spend();
+    let order = Order::draw(arms.count());
+    while let Some((number, tried)) = attempt_all(arms, order.numbers()) {
+        if is_done(arms, number, tried) {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// Steps 2 to 4: the arm that the wait made ready, or was promised something.
+fn wait<A: Arms + ?Sized>(arms: &mut A, order: &[u16]) -> Option<(usize, Tried)> {
+    let waiting = Waiting::begin();
+    let outcome = match enlist_all(arms, order, &waiting.ticket()) {
+        Enlisted::Over => Outcome::Fired(waiting.cancel().expect("an arm claimed or saw a claim")),
+        Enlisted::All => {
+            let next = earliest(arms);
+            match (waiting.park(WaitReason::Select, next.map(|(at, _)| at)), next) {
+                (Outcome::TimedOut, Some((_, number))) => {
+                    delist_but(arms, None);
+                    return Some((number, arms.arm(number).attempt()));
+                }
+                (outcome, _) => outcome,
+            }
+        }
+    };
+    let Outcome::Fired(number) = outcome else { unreachable!("no deadline, no time-out") };
+    let number = usize::from(number);
+    delist_but(arms, Some(number));
+    Some((number, arms.arm(number).settle()))
+}
+
+/// Whether the arm is done, after its promise if it has one.
+fn is_done<A: Arms + ?Sized>(arms: &mut A, number: usize, mut tried: Tried) -> bool {
+    let arm = arms.arm(number);
+    while tried == Tried::Promised {
+        let waiting = Waiting::begin();
+        if arm.expect(waiting.ticket()) {
+            waiting.park(WaitReason::Select, None);
+        }
+        tried = arm.settle();
+    }
+    tried == Tried::Ready
+}
