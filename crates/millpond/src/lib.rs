@@ -31,6 +31,7 @@
 //! | | |
 //! |---|---|
 //! | start | [`go`], [`go_local`], [`spawn`] (a task), [`Builder`], [`main`], [`test`] |
+//! | start and wait | [`scope()`], [`try_scope`]: goroutines that borrow; [`mod@scope`] |
 //! | wait | [`JoinHandle`], [`block_on`], [`yield_now`], [`time`] |
 //! | talk | [`chan`], [`select!`], [`select_async!`], [`sync`] |
 //! | sockets and signals | [`net`], [`signal`] |
@@ -59,8 +60,8 @@ pub use millpond_net as net;
 pub use millpond_net::signal;
 pub use millpond_rt::{
     Context, GoBuilder as Builder, JoinError, JoinHandle, LocalJoinHandle, block_on, block_on_ctx,
-    blocking, blocking_async, blocking_ctx, context, exit, go, go_local, spawn, time, with_stack,
-    yield_async, yield_now,
+    blocking, blocking_async, blocking_ctx, context, exit, go, go_local, scope, spawn, time,
+    try_scope, with_stack, yield_async, yield_now,
 };
 #[doc(inline)]
 pub use millpond_service as service;

@@ -29,7 +29,7 @@
 //!
 //! # Under a model
 //! Built with `--cfg loom`, only the protocols exist: the wait word and tickets, the queues, the
-//! join word, timers, readiness, contexts. The rest needs stacks and a kernel.
+//! join word, a scope's count, timers, readiness, contexts, selects. The rest needs stacks and a kernel.
 
 #[cfg(loom)]
 #[path = "g/absent.rs"]
@@ -40,6 +40,10 @@ mod g;
 #[allow(dead_code, reason = "in a model, the protocol's user is the model")]
 #[path = "g/join.rs"]
 mod join;
+#[cfg(loom)]
+#[allow(dead_code, reason = "in a model, the protocol's user is the model")]
+#[path = "scope/count.rs"]
+mod scope_count;
 
 pub mod context;
 pub mod io;
@@ -88,6 +92,8 @@ mod say;
 #[cfg(not(loom))]
 mod sched;
 #[cfg(not(loom))]
+pub mod scope;
+#[cfg(not(loom))]
 mod spawn;
 #[cfg(not(loom))]
 mod stacks;
@@ -113,6 +119,7 @@ pub use crate::{
     g::Status,
     handle::{JoinError, JoinHandle, LocalJoinHandle},
     runtime::Builder,
+    scope::{scope, try_scope},
     spawn::{GoBuilder, go, go_local},
     task::spawn,
     with_stack::with_stack,

@@ -120,6 +120,10 @@ pub const PROJECT: Exceptions = Exceptions {
             reason: "a lock-free list through the nodes themselves",
         },
         UnsafeFile {
+            path: "crates/rt/src/scope/child.rs",
+            reason: "starts goroutines that borrow from a frame that waits for them",
+        },
+        UnsafeFile {
             path: "crates/rt/src/work.rs",
             reason: "packs a goroutine or a task into one word",
         },

@@ -8,6 +8,7 @@ mod deadlock;
 mod faults;
 mod overflow;
 mod panics;
+mod scope;
 mod settings;
 mod shutdown;
 mod unwinding;
@@ -20,6 +21,7 @@ fn main() {
             faults::TESTS,
             overflow::TESTS,
             panics::TESTS,
+            scope::TESTS,
             settings::TESTS,
             shutdown::TESTS,
             unwinding::TESTS,
@@ -30,6 +32,7 @@ fn main() {
             faults::SCENARIOS,
             overflow::SCENARIOS,
             panics::SCENARIOS,
+            scope::SCENARIOS,
             settings::SCENARIOS,
             shutdown::SCENARIOS,
             unwinding::SCENARIOS,
