@@ -87,7 +87,7 @@ fn children_write_what_they_borrow_and_the_scope_waits_for_them() {
 #[test]
 fn results_may_borrow_what_outlives_the_scope() {
     from_everywhere(|| {
-        let words = vec![String::from("to"), String::from("be")];
+        let words = ["to", "be"].map(String::from);
         let longest = scope(|s| {
             let handles: Vec<_> = words.iter().map(|word| s.go(move || word.as_str())).collect();
             let awaited = s.go(|| words.iter().map(String::len).sum::<usize>());
@@ -474,14 +474,14 @@ fn a_limit_of_zero_is_refused() {
 fn children_are_started_as_the_builders_say() {
     run(2, || {
         let names = Mutex::new(Vec::new());
-        let name = |_: &str| {
+        let note_names = || {
             let all = millpond_rt::goroutines();
             let named = all.iter().filter_map(|g| g.name.as_deref().map(String::from));
             names.lock().unwrap().extend(named.filter(|name| name.starts_with("of ")));
         };
         ScopeBuilder::new().goroutines(GoBuilder::new().name("of the scope")).run(|s| {
-            s.go(|| name("scope")).join().unwrap();
-            GoBuilder::new().name("of its own").go_scoped(s, || name("own")).join().unwrap();
+            s.go(note_names).join().unwrap();
+            GoBuilder::new().name("of its own").go_scoped(s, note_names).join().unwrap();
         });
         assert_eq!(*names.lock().unwrap(), ["of the scope", "of its own"]);
     });

@@ -5,6 +5,7 @@ use crate::table;
 use millpond::debug::WaitReason;
 use millpond::{Builder, chan, runtime, scope};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -125,17 +126,27 @@ fn a_scope_of_a_plain_thread_never_returns_before_a_frozen_child() {
     Run::of("frozen_child").passes();
 }
 
-/// Counts in a place that it borrows.
-struct Counts<'a>(&'a std::sync::atomic::AtomicUsize);
+/// What the closures of children that never start see in the frame that they borrow from.
+#[derive(Default)]
+struct Seen {
+    drops: AtomicUsize,
+    /// Their joiners know; or there are none.
+    told: AtomicBool,
+}
 
-impl Drop for Counts<'_> {
+struct Captured<'a>(&'a Seen);
+
+impl Drop for Captured<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        while !self.0.told.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        self.0.drops.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// A child holds its thread until the runtime has ended; what it has placed on that thread never
-/// starts.
+/// starts. Returns how many of three were dropped when the scope returned, or its panic.
 fn unstarted(joined: bool) -> Result<usize, String> {
     let (release, released) = mpsc::channel::<()>();
     let thread = runtime::Builder::new()
@@ -143,15 +154,19 @@ fn unstarted(joined: bool) -> Result<usize, String> {
         .run(move || {
             let (ready, is_ready) = mpsc::channel::<()>();
             let thread = std::thread::spawn(move || {
-                let drops = Default::default();
+                let seen = Seen::default();
+                seen.told.store(!joined, Ordering::Relaxed);
                 let scoped = || {
                     scope(|s| {
                         let (handles, theirs) = mpsc::channel();
-                        let drops = &drops;
+                        let seen = &seen;
                         s.go(move || {
                             for _ in 0..3 {
-                                let captured = Counts(drops);
-                                let child = move || unreachable!("{:p}", captured.0);
+                                let captured = Captured(seen);
+                                let child = move || {
+                                    let _captured = captured;
+                                    unreachable!("its thread ends before its turn comes");
+                                };
                                 // The body may have gone on; then the handle is dropped here.
                                 let _ = handles.send(Builder::new().local().go_scoped(s, child));
                             }
@@ -160,14 +175,15 @@ fn unstarted(joined: bool) -> Result<usize, String> {
                             released.recv().unwrap();
                         });
                         if joined {
-                            let errors = theirs.iter().map(|handle| handle.join().unwrap_err());
-                            assert!(errors.map(|error| error.is_cancelled()).all(|it| it));
+                            let mut errors = theirs.iter().map(|child| child.join().unwrap_err());
+                            assert!(errors.all(|error| error.is_cancelled()));
+                            seen.told.store(true, Ordering::Release);
                         }
                     });
                 };
                 let ended = catch_unwind(AssertUnwindSafe(scoped));
                 let said = ended.map_err(|payload| *payload.downcast::<&str>().unwrap());
-                said.map(|()| drops.into_inner()).map_err(String::from)
+                said.map(|()| seen.drops.into_inner()).map_err(String::from)
             });
             is_ready.recv().unwrap();
             thread

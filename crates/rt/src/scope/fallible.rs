@@ -140,8 +140,9 @@ impl<'scope, E> TryScope<'scope, '_, E> {
         drop(later);
     }
 
-    /// Whether the scope is known to fail: there is an error, or a panic of the body or of a
-    /// goroutine. Never waits; cheap enough to ask in a loop.
+    /// Whether anything has failed: an error was kept, the body or a goroutine panicked (also if a
+    /// join has dealt with it), or a goroutine could not run. Never waits; cheap enough to ask in a
+    /// loop.
     pub fn is_failed(&self) -> bool {
         self.scope.count.is_failed()
     }
