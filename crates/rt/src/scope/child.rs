@@ -20,11 +20,13 @@
 //! | never runs: no stack, the runtime ended, `go` panicked | captures, slot, member |
 //! | is frozen by the end of its runtime | nothing; the member stays taken and the scope waits |
 //!
-//! A result that has been handed over is the handle's. A handle lives at most for `'scope`: in the
-//! body, which has ended when the scope waits; in another child or its result, which keeps a place
-//! of its own until the handle is dropped; or nowhere, because it was forgotten. Then the slot
-//! leaks with the result in it, the drop never runs, and the scope need not wait for it. (`std` gives
-//! the place back with the result, so a forgotten handle there hangs the scope.)
+//! A result that has been handed over is the handle's, and the place is given back without it. For
+//! a handle lives at most for `'scope`, which leaves it few places: the body, which has ended when
+//! the scope waits; another child, of this scope or of one inside, which keeps its own place until it
+//! has dropped the handle; the result of another child, which is that child's handle's; or nowhere,
+//! because it was forgotten. Then the slot leaks with the result in it, the drop never runs, and the
+//! scope need not wait for it. (`std` gives the place back with the result, so that a forgotten
+//! handle hangs the scope.)
 //!
 //! The last reference to the slot may be dropped by anyone: by then its content is gone, for each
 //! side takes out what is left when it leaves.
