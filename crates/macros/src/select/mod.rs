@@ -90,6 +90,7 @@ fn write(form: Form, select: &Select) -> TokenStream {
         quote! {
             ::core::option::Option::Some(#number) => {
                 #(::core::mem::drop(#others);)*
+                #[allow(unreachable_code)]
                 let #pattern = #value;
                 #body
             }

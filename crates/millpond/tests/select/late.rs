@@ -7,6 +7,10 @@ use millpond::{go, select, select_async, spawn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
+fn never() -> u32 {
+    unreachable!("nobody receives")
+}
+
 #[test]
 fn a_value_is_made_only_if_its_arm_has_won() {
     from_each(|| {
@@ -16,7 +20,7 @@ fn a_value_is_made_only_if_its_arm_has_won() {
         for _ in 0..10 {
             select! {
                 r = tx.send({ made += 1; made }) => r.unwrap(),
-                _ = full.send(unreachable!("nobody receives")) => {}
+                _ = full.send(never()) => {}
             }
             assert_eq!(rx.recv(), Ok(made));
         }
