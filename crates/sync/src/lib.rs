@@ -23,14 +23,20 @@
 //! |---|---|
 //! | [`chan`] | channels: rendezvous, bounded, unbounded |
 //! | `mutex` | [`Mutex`], its guard and its future |
+//! | `condvar` | [`Condvar`]: waiting, with a mutex unlocked, to be notified |
+//! | `semaphore` | [`Semaphore`] and its permits |
 //! | `waitgroup` | [`WaitGroup`] |
 //! | `once` | [`Once`] |
 //! | `wait_list` | the queue of waiters that all of them use |
 //! | `until` | limits of a wait: a time, a context, turned into a deadline only when somebody really waits |
 
 pub mod chan;
+mod condvar;
 mod mutex;
 mod once;
+mod semaphore;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod until;
 mod wait_list;
 mod waitgroup;
@@ -38,6 +44,11 @@ mod waitgroup;
 #[cfg(all(test, loom))]
 mod models;
 
+pub use condvar::{Condvar, CondvarWaitFuture, WaitTimeoutResult};
 pub use mutex::{LockFuture, Mutex, MutexGuard};
 pub use once::Once;
+pub use semaphore::{
+    AcquireError, AcquireFuture, AcquireOwnedFuture, AcquireTimeoutError, OwnedSemaphorePermit,
+    Semaphore, SemaphorePermit, TryAcquireError,
+};
 pub use waitgroup::{WaitFuture, WaitGroup};

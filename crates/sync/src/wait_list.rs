@@ -2,4 +2,4 @@
 //! primitives (contexts, tickers) use as well. Its rules are in the essay there; this is the name
 //! by which the modules here know it.
 
-pub(crate) use millpond_rt::wait::{Key, WaitList};
+pub(crate) use millpond_rt::wait::{FiredList, Key, WaitList};

@@ -18,6 +18,10 @@
 //!    won) is unlinked by whoever meets it, and its owner removes it as in rule 1. A loop of
 //!    time-outs therefore leaves nothing behind.
 //!
+//! A place may also be *reserved*: pushed without a ticket, by a waiter that must first do what may
+//! run user code (a condition variable's waiter unlocks a mutex), which is no thing to do with a
+//! wait under way.
+//!
 //! Rule 1 also means that the ticket is dropped while its owner still holds the wait it is for,
 //! so that dropping it under the lock cannot be what frees a waker: that would be user code.
 //!
@@ -38,6 +42,26 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key(u32);
 
+/// Waits that were claimed under a lock and whose waiters are owed their resumption after it. The
+/// first needs no memory of its own: most steps wake one.
+#[derive(Debug, Default)]
+#[must_use = "dropping it resumes the waiters: do so after unlocking"]
+pub struct FiredList {
+    first: Option<Fired>,
+    rest: Vec<Fired>,
+}
+
+impl FiredList {
+    /// Adds one.
+    pub fn push(&mut self, fired: Fired) {
+        if self.first.is_none() {
+            self.first = Some(fired);
+        } else {
+            self.rest.push(fired);
+        }
+    }
+}
+
 /// See the module documentation. `V` is what the primitive keeps with each waiter.
 #[derive(Debug)]
 pub struct WaitList<V> {
@@ -48,7 +72,8 @@ pub struct WaitList<V> {
 
 #[derive(Debug)]
 struct Entry<V> {
-    ticket: Ticket,
+    /// `None` while the place is reserved and its owner's wait has not begun.
+    ticket: Option<Ticket>,
     prev: u32,
     next: u32,
     linked: bool,
@@ -75,18 +100,26 @@ impl<V> WaitList<V> {
 
     /// Adds a waiter behind all others.
     pub fn push_back(&mut self, ticket: Ticket, value: V) -> Key {
-        let key = self.insert(ticket, value, self.tail, NONE);
-        match self.tail {
-            NONE => self.head = key,
-            tail => self.at(tail).next = key,
-        }
-        self.tail = key;
-        Key(key)
+        self.insert_back(Some(ticket), value)
+    }
+
+    /// Adds a place behind all others for a waiter that has something to do before it can begin its
+    /// wait, and then calls [`begin`](Self::begin). It is found by
+    /// [`take_front`](Self::take_front) only.
+    pub fn reserve(&mut self, value: V) -> Key {
+        self.insert_back(None, value)
+    }
+
+    /// The wait of a reserved place begins; `false` if the place was taken meanwhile.
+    pub fn begin(&mut self, key: &Key, ticket: Ticket) -> bool {
+        let entry = self.at(key.0);
+        entry.ticket = Some(ticket);
+        entry.linked
     }
 
     /// Adds a waiter before all others: one that was woken and came too late.
     pub fn push_front(&mut self, ticket: Ticket, value: V) -> Key {
-        let key = self.insert(ticket, value, NONE, self.head);
+        let key = self.insert(Some(ticket), value, NONE, self.head);
         match self.head {
             NONE => self.tail = key,
             head => self.at(head).prev = key,
@@ -100,18 +133,20 @@ impl<V> WaitList<V> {
     /// resume the waiter.
     #[inline]
     pub fn claim_front(&mut self, outcome: impl Fn(&V) -> u16) -> Option<(&mut V, Fired)> {
-        self.claim_front_by(|entry| entry.ticket.claim(outcome(&entry.value)))
+        self.claim_front_by(|ticket, value| ticket.claim(outcome(value)))
     }
 
     #[inline]
     fn claim_front_by(
         &mut self,
-        claim: impl Fn(&Entry<V>) -> Option<Fired>,
+        claim: impl Fn(&Ticket, &V) -> Option<Fired>,
     ) -> Option<(&mut V, Fired)> {
         while self.head != NONE {
             let key = self.head;
             self.unlink(key);
-            if let Some(fired) = claim(self.at(key)) {
+            let entry = self.at(key);
+            let claim = |ticket: &Ticket| claim(ticket, &entry.value);
+            if let Some(fired) = entry.ticket.as_ref().and_then(claim) {
                 // Looked up again: the borrow of the loop's entry cannot be returned.
                 return Some((&mut self.at(key).value, fired));
             }
@@ -126,14 +161,56 @@ impl<V> WaitList<V> {
         while key != NONE {
             let entry = self.at(key);
             let next = entry.next;
-            if !entry.ticket.is_open() {
-                self.unlink(key);
-            } else if !entry.ticket.same_wait(own) {
-                return true;
+            match &entry.ticket {
+                Some(ticket) if ticket.is_open() && !ticket.same_wait(own) => return true,
+                Some(ticket) if !ticket.is_open() => self.unlink(key),
+                _ => {}
             }
             key = next;
         }
         false
+    }
+
+    /// As [`claim_front`](Self::claim_front), if the longest wait that is still open may end: where
+    /// nobody overtakes, the others wait behind it.
+    pub fn claim_front_if(
+        &mut self,
+        may_end: impl Fn(&V) -> bool,
+        outcome: u16,
+    ) -> Option<(&mut V, Fired)> {
+        while self.head != NONE {
+            let entry = self.at(self.head);
+            // If this answer is old, the owner comes to remove its entry, and looks again then.
+            if entry.ticket.as_ref().is_some_and(Ticket::is_open) && !may_end(&entry.value) {
+                return None;
+            }
+            let key = self.head;
+            self.unlink(key);
+            let entry = self.at(key);
+            let claim = |ticket: &Ticket| ticket.claim(outcome);
+            if let Some(fired) = entry.ticket.as_ref().and_then(claim) {
+                return Some((&mut self.at(key).value, fired));
+            }
+        }
+        None
+    }
+
+    /// Takes the place at the front off the list, reserved or with an open wait, which is then
+    /// ended with outcome 0. There is nobody to resume at a reserved one: its owner finds it taken.
+    pub fn take_front(&mut self) -> Option<(&mut V, Option<Fired>)> {
+        while self.head != NONE {
+            let key = self.head;
+            self.unlink(key);
+            let fired = match &self.at(key).ticket {
+                None => None,
+                Some(ticket) => match ticket.claim(0) {
+                    None => continue,
+                    fired => fired,
+                },
+            };
+            return Some((&mut self.at(key).value, fired));
+        }
+        None
     }
 
     /// Ends all waits that are still open.
@@ -143,7 +220,7 @@ impl<V> WaitList<V> {
 
     /// As [`claim_all`](Self::claim_all), for a context, whose outcome no primitive may use.
     pub(crate) fn claim_all_reserved(&mut self, outcome: impl Fn(&V) -> u16) -> Vec<Fired> {
-        let claim = |entry: &Entry<V>| entry.ticket.claim_any(outcome(&entry.value));
+        let claim = |ticket: &Ticket, value: &V| ticket.claim_any(outcome(value));
         std::iter::from_fn(|| self.claim_front_by(claim).map(|(_, fired)| fired)).collect()
     }
 
@@ -160,7 +237,17 @@ impl<V> WaitList<V> {
         value
     }
 
-    fn insert(&mut self, ticket: Ticket, value: V, prev: u32, next: u32) -> u32 {
+    fn insert_back(&mut self, ticket: Option<Ticket>, value: V) -> Key {
+        let key = self.insert(ticket, value, self.tail, NONE);
+        match self.tail {
+            NONE => self.head = key,
+            tail => self.at(tail).next = key,
+        }
+        self.tail = key;
+        Key(key)
+    }
+
+    fn insert(&mut self, ticket: Option<Ticket>, value: V, prev: u32, next: u32) -> u32 {
         if self.entries.capacity() == 0 {
             // One slot at first, where a vector would take four: a million goroutines each
             // waiting on a channel of its own is what this runtime is for.
@@ -259,6 +346,37 @@ mod tests {
         assert_eq!(first.cancel(), None);
         assert_eq!(list.claim_front(|v| *v).map(|(v, _)| *v), Some(2));
         assert_eq!(list.remove(first_key), 1);
+    }
+
+    #[test]
+    fn one_that_may_not_end_yet_holds_up_the_others() {
+        let mut list = WaitList::new();
+        let (mut first, ticket) = waiter();
+        list.push_back(ticket, 3);
+        let (_second, ticket) = waiter();
+        list.push_back(ticket, 1);
+        let mut claim = |limit| list.claim_front_if(|v| *v <= limit, 0).map(|(v, _)| *v);
+        assert_eq!(claim(2), None);
+        assert_eq!(first.cancel(), None);
+        assert_eq!(claim(2), Some(1), "one that has given up holds up nobody");
+        assert!(list.is_empty());
+    }
+
+    #[test]
+    fn a_reserved_place_keeps_its_turn_and_may_be_taken_before_its_wait_begins() {
+        let mut list = WaitList::new();
+        let first = list.reserve(1);
+        let (_second, ticket) = waiter();
+        list.push_back(ticket, 2);
+        let third = list.reserve(3);
+        assert!(list.take_front().is_some_and(|(v, fired)| *v == 1 && fired.is_none()));
+        let (mut wait, ticket) = waiter();
+        assert!(!list.begin(&first, ticket));
+        assert_eq!((wait.cancel(), list.remove(first)), (None, 1));
+        assert!(list.take_front().is_some_and(|(v, fired)| *v == 2 && fired.is_some()));
+        assert!(list.begin(&third, wait.arm()));
+        assert!(list.take_front().is_some_and(|(v, fired)| *v == 3 && fired.is_some()));
+        assert_eq!(wait.cancel(), Some(0));
     }
 
     #[test]

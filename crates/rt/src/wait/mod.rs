@@ -41,7 +41,7 @@ mod waiting;
 mod word;
 
 pub use future::FutureWait;
-pub use list::{Key, WaitList};
+pub use list::{FiredList, Key, WaitList};
 pub use reason::WaitReason;
 pub use ticket::{Fired, Ticket};
 pub use until::Until;

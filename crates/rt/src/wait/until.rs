@@ -53,7 +53,7 @@ impl<'a> Until<'a> {
 
     /// The same limit, with a duration counted from now: for an operation of several waits.
     #[inline]
-    pub fn begun(self) -> Self {
+    pub fn fixed(self) -> Self {
         match self {
             Self::After(_) => Self::new(self.deadline(), None),
             other => other,

@@ -157,7 +157,7 @@ impl<T> Receiver<T> {
                     let waiting = Waiting::begin();
                     let key = state.register_recv(waiting.ticket(), 0, false);
                     drop(state);
-                    until = until.begun();
+                    until = until.fixed();
                     let outcome = waiting.park_until(WaitReason::ChanRecv, until);
                     let handed = self.shared.lock().finish_recv(key);
                     match (handed, outcome) {
