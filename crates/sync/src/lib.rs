@@ -23,6 +23,7 @@
 //! |---|---|
 //! | [`chan`] | channels: rendezvous, bounded, unbounded |
 //! | `mutex` | [`Mutex`], its guard and its future |
+//! | `rwlock` | [`RwLock`], its guards and its futures |
 //! | `condvar` | [`Condvar`]: waiting, with a mutex unlocked, to be notified |
 //! | `semaphore` | [`Semaphore`] and its permits |
 //! | `waitgroup` | [`WaitGroup`] |
@@ -34,6 +35,7 @@ pub mod chan;
 mod condvar;
 mod mutex;
 mod once;
+mod rwlock;
 mod semaphore;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -47,6 +49,7 @@ mod models;
 pub use condvar::{Condvar, CondvarWaitFuture, WaitTimeoutResult};
 pub use mutex::{LockFuture, Mutex, MutexGuard};
 pub use once::Once;
+pub use rwlock::{ReadFuture, RwLock, RwLockReadGuard, RwLockWriteGuard, WriteFuture};
 pub use semaphore::{
     AcquireError, AcquireFuture, AcquireOwnedFuture, AcquireTimeoutError, OwnedSemaphorePermit,
     Semaphore, SemaphorePermit, TryAcquireError,
