@@ -28,13 +28,17 @@
 //! | `semaphore` | [`Semaphore`] and its permits |
 //! | `waitgroup` | [`WaitGroup`] |
 //! | `once` | [`Once`] |
+//! | `once_cell` | [`OnceCell`]: a value that is set once |
+//! | `barrier` | [`Barrier`] |
 //! | `wait_list` | the queue of waiters that all of them use |
 //! | `until` | limits of a wait: a time, a context, turned into a deadline only when somebody really waits |
 
+mod barrier;
 pub mod chan;
 mod condvar;
 mod mutex;
 mod once;
+mod once_cell;
 mod rwlock;
 mod semaphore;
 #[cfg(all(test, not(loom)))]
@@ -46,9 +50,11 @@ mod waitgroup;
 #[cfg(all(test, loom))]
 mod models;
 
+pub use barrier::{Barrier, BarrierWaitFuture, BarrierWaitResult};
 pub use condvar::{Condvar, CondvarWaitFuture, WaitTimeoutResult};
 pub use mutex::{LockFuture, Mutex, MutexGuard};
 pub use once::Once;
+pub use once_cell::{OnceCell, OnceCellWaitFuture};
 pub use rwlock::{ReadFuture, RwLock, RwLockReadGuard, RwLockWriteGuard, WriteFuture};
 pub use semaphore::{
     AcquireError, AcquireFuture, AcquireOwnedFuture, AcquireTimeoutError, OwnedSemaphorePermit,

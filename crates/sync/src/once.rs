@@ -1,20 +1,27 @@
 //! Running something exactly once.
 //!
 //! A state and the waiters beside it. The state leaves RUNNING under the waiters' lock only, and a
-//! waiter registers under that lock while it is RUNNING, so it is woken by the end of the run that
-//! it saw. If that run panicked, the woken look again and one of them runs.
+//! waiter registers under that lock before it is DONE, so it is woken by the end of the run that it
+//! saw, or of the next. If that run panicked, the woken look again and one of them runs.
 //!
 //! ```text
 //!   NEW ──call_once──▶ RUNNING ──returns──▶ DONE
 //!    ▲                    │ panics
 //!    └────────────────────┘
 //! ```
+//!
+//! [`OnceCell`](crate::OnceCell) is built on it: a run is a value here (`Run`), so an initialiser may
+//! also be one that fails, or a future, and ends the run by dropping it.
 
-use crate::wait_list::WaitList;
+use crate::until::Until;
+use crate::wait_list::{Key, WaitList};
 use millpond_prim::sync::Lock;
 use millpond_prim::sync::atomic::{AtomicU8, Ordering};
-use millpond_rt::wait::{WaitReason, Waiting};
+use millpond_rt::wait::{FutureWait, Outcome, Ticket, WaitReason, Waiting};
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 const NEW: u8 = 0;
 const RUNNING: u8 = 1;
@@ -83,34 +90,99 @@ impl Once {
 
     #[cold]
     fn call_slow(&self, initialise: impl FnOnce()) {
+        if let Begun::Run(run) = self.begin_until(Until::Forever) {
+            initialise();
+            run.complete();
+        }
+    }
+
+    /// Waits until an initialiser has run, or the caller has to run its own, or `until` passes.
+    /// Parks or blocks.
+    pub(crate) fn begin_until(&self, until: Until) -> Begun<'_> {
+        self.look_until(Mode::Run, until)
+    }
+
+    /// Waits until an initialiser has run; `false` if `until` passed first. Parks or blocks.
+    pub(crate) fn wait_until(&self, until: Until) -> bool {
+        matches!(self.look_until(Mode::Wait, until), Begun::Completed)
+    }
+
+    /// As [`begin_until`](Self::begin_until), for tasks.
+    pub(crate) fn begin_async(&self) -> OnceFuture<'_> {
+        OnceFuture { once: self, mode: Mode::Run, key: None, wait: FutureWait::new() }
+    }
+
+    /// As [`wait_until`](Self::wait_until), for tasks; ends with [`Begun::Completed`].
+    pub(crate) fn wait_async(&self) -> OnceFuture<'_> {
+        OnceFuture { once: self, mode: Mode::Wait, key: None, wait: FutureWait::new() }
+    }
+
+    fn look_until(&self, mode: Mode, until: Until) -> Begun<'_> {
+        let deadline = until.deadline();
         loop {
-            let mut waiters = self.waiters.lock();
-            match self.state.load(Ordering::Acquire) {
-                DONE => return,
-                NEW => {
-                    self.state.store(RUNNING, Ordering::Relaxed);
-                    drop(waiters);
-                    break;
-                }
-                _ => {
-                    let waiting = Waiting::begin();
-                    let key = waiters.push_back(waiting.ticket(), ());
-                    drop(waiters);
-                    waiting.park(WaitReason::Once, None);
-                    self.waiters.lock().remove(key);
-                }
+            let waiting = Waiting::begin();
+            let key = match self.look(mode, || waiting.ticket()) {
+                Ok(begun) => return begun,
+                Err(key) => key,
+            };
+            let outcome = waiting.park(WaitReason::Once, deadline);
+            self.waiters.lock().remove(key);
+            if outcome == Outcome::TimedOut {
+                return Begun::TimedOut;
             }
         }
-        let mut run = Run { once: self, ends_in: NEW };
-        initialise();
-        run.ends_in = DONE;
+    }
+
+    /// What the caller has come to, or its entry in the list if it has to wait.
+    fn look(&self, mode: Mode, ticket: impl FnOnce() -> Ticket) -> Result<Begun<'_>, Key> {
+        let mut waiters = self.waiters.lock();
+        match (self.state.load(Ordering::Acquire), mode) {
+            (DONE, _) => Ok(Begun::Completed),
+            (NEW, Mode::Run) => {
+                self.state.store(RUNNING, Ordering::Relaxed);
+                Ok(Begun::Run(Run { once: self, ends_in: NEW }))
+            }
+            _ => Err(waiters.push_back(ticket(), ())),
+        }
     }
 }
 
-/// A run of the initialiser. Its drop ends the run, also when the initialiser unwinds.
-struct Run<'a> {
+/// What a caller wants: to run its initialiser if none has run, or only to wait for another's.
+#[derive(Debug, Clone, Copy)]
+enum Mode {
+    Run,
+    Wait,
+}
+
+/// What a caller has come to.
+#[derive(Debug)]
+pub(crate) enum Begun<'a> {
+    /// An initialiser has run to its end.
+    Completed,
+    /// The caller runs its own: it is the only one.
+    Run(Run<'a>),
+    /// The time limit passed.
+    TimedOut,
+}
+
+/// A run of an initialiser. Its drop ends the run, also when the initialiser unwinds or is a future
+/// that is dropped; it counts only if it was [completed](Run::complete).
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
     once: &'a Once,
     ends_in: u8,
+}
+
+impl Run<'_> {
+    /// Whether it is a run of this one.
+    pub(crate) fn is_of(&self, once: &Once) -> bool {
+        std::ptr::eq(self.once, once)
+    }
+
+    /// The initialiser has run to its end.
+    pub(crate) fn complete(mut self) {
+        self.ends_in = DONE;
+    }
 }
 
 impl Drop for Run<'_> {
@@ -118,11 +190,51 @@ impl Drop for Run<'_> {
         let mut waiters = self.once.waiters.lock();
         // Release: what the initialiser did happens before a call that sees DONE without the lock.
         self.once.state.store(self.ends_in, Ordering::Release);
-        // All of them, also after a panic: the one that should try next may be late, and a caller
-        // that comes meanwhile may be the one that runs.
+        // All of them, also after a panic: the one that should try next may be late, a caller that
+        // comes meanwhile may be the one that runs, and some only wait and never run one.
         let fired = waiters.claim_all(|()| 0);
         drop(waiters);
         drop(fired);
+    }
+}
+
+/// Begins a run, or waits for another's, as a future.
+pub(crate) struct OnceFuture<'a> {
+    once: &'a Once,
+    mode: Mode,
+    /// The entry in the list, while one is there.
+    key: Option<Key>,
+    wait: FutureWait,
+}
+
+impl<'a> Future for OnceFuture<'a> {
+    type Output = Begun<'a>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Begun<'a>> {
+        let this = self.get_mut();
+        loop {
+            if this.key.is_none() {
+                match this.once.look(this.mode, || this.wait.arm()) {
+                    Ok(begun) => return Poll::Ready(begun),
+                    Err(key) => this.key = Some(key),
+                }
+            }
+            if this.wait.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let key = this.key.take().expect("registered above or in an earlier poll");
+            this.once.waiters.lock().remove(key);
+        }
+    }
+}
+
+impl Drop for OnceFuture<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            // All who wait are woken by the end of a run, so there is nothing to pass on.
+            self.wait.cancel();
+            self.once.waiters.lock().remove(key);
+        }
     }
 }
 
