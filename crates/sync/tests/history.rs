@@ -5,8 +5,8 @@
 mod common;
 
 use common::{
-    BlockingTasks, Futures, GoroutineFutures, Goroutines, Rng, Runner, Tasks, Threads, poll_once,
-    runtime, seed,
+    BlockingTasks, Futures, GoroutineFutures, Goroutines, Rng, Runner, Tasks, Threads, on_all,
+    poll_once, seed,
 };
 use millpond_sync::chan::{self, Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 use millpond_sync::{Mutex, Once, WaitGroup};
@@ -115,13 +115,6 @@ fn histories(producer: impl Runner, consumer: impl Runner) {
             history(producer, consumer, capacity, Habits { close_at, decline: false });
             history(producer, consumer, capacity, Habits { close_at, decline: true });
         }
-    }
-}
-
-/// In runtimes with one, two and eight Ps.
-fn on_all(body: impl FnOnce() + Clone + Send + 'static) {
-    for procs in [1, 2, 8] {
-        runtime(procs, body.clone());
     }
 }
 

@@ -131,6 +131,13 @@ pub fn runtime<T: Send + 'static>(procs: usize, body: impl FnOnce() -> T + Send 
     millpond_rt::Builder::new().procs(procs).private().run(body).expect("the runtime starts")
 }
 
+/// Runs `body` in runtimes with one, two and eight Ps.
+pub fn on_all(body: impl FnOnce() + Clone + Send + 'static) {
+    for procs in [1, 2, 8] {
+        runtime(procs, body.clone());
+    }
+}
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {
