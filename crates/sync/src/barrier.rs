@@ -142,7 +142,7 @@ impl Barrier {
         let Err(place) = self.arrive(|| waiting.ticket()) else {
             return Some(LEADER);
         };
-        waiting.park(WaitReason::Barrier, until.deadline());
+        waiting.park_until(WaitReason::Barrier, until);
         // Not the outcome: see the module documentation.
         self.leave(place).then_some(FOLLOWER)
     }

@@ -231,7 +231,7 @@ impl Condvar {
         let waiting = Waiting::begin();
         if self.waiters.lock().begin(&place, waiting.ticket()) {
             // How it ended is in the place.
-            waiting.park(WaitReason::Condvar, until.deadline());
+            waiting.park_until(WaitReason::Condvar, until);
         } else {
             waiting.cancel();
         }

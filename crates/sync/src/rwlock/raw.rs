@@ -136,15 +136,14 @@ impl RawRwLock {
 
     #[cold]
     fn lock_slow(&self, access: Access, until: Until) -> bool {
-        let deadline = until.deadline();
         let waiting = Waiting::begin();
         let Some(key) = self.enqueue(access, || waiting.ticket()) else { return true };
-        match waiting.park(access.reason(), deadline) {
+        match waiting.park_until(access.reason(), until) {
             Outcome::Fired(_) => {
                 self.leave(access, key);
                 true
             }
-            Outcome::TimedOut => {
+            Outcome::TimedOut | Outcome::Cancelled(_) => {
                 self.withdraw(access, key);
                 false
             }
