@@ -25,11 +25,13 @@ enum Cause {
 }
 
 impl JoinError {
-    pub(crate) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Self {
+    /// It panicked with `payload`. For executors that answer as goroutines do.
+    pub fn panicked(payload: Box<dyn Any + Send + 'static>) -> Self {
         Self(Cause::Panic(payload))
     }
 
-    pub(crate) fn cancelled() -> Self {
+    /// It was dropped before it had run. For executors that answer as goroutines do.
+    pub fn cancelled() -> Self {
         Self(Cause::Cancelled)
     }
 

@@ -84,6 +84,8 @@ mod p;
 #[cfg(not(loom))]
 mod panics;
 #[cfg(not(loom))]
+pub mod place;
+#[cfg(not(loom))]
 mod quiet;
 #[cfg(not(loom))]
 mod runtime;

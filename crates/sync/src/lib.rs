@@ -32,6 +32,8 @@
 //! | `barrier` | [`Barrier`] |
 //! | `wait_list` | the queue of waiters that all of them use |
 //! | `until` | limits of a wait: a time, a context, turned into a deadline only when somebody really waits |
+//! | `snapshot` | [`Snapshot`]: what is read all the time and replaced now and then |
+//! | `until` | time limits, turned into deadlines only when somebody really waits |
 
 mod barrier;
 pub mod chan;
@@ -43,6 +45,8 @@ mod rwlock;
 mod semaphore;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(not(loom))]
+mod snapshot;
 mod until;
 mod wait_list;
 mod waitgroup;
@@ -60,4 +64,6 @@ pub use semaphore::{
     AcquireError, AcquireFuture, AcquireOwnedFuture, AcquireTimeoutError, OwnedSemaphorePermit,
     Semaphore, SemaphorePermit, TryAcquireError,
 };
+#[cfg(not(loom))]
+pub use snapshot::{Cached, Snapshot, SnapshotGuard};
 pub use waitgroup::{WaitFuture, WaitGroup};
