@@ -32,6 +32,7 @@
 //! | `barrier` | [`Barrier`] |
 //! | `wait_list` | the queue of waiters that all of them use |
 //! | `until` | limits of a wait: a time, a context, turned into a deadline only when somebody really waits |
+//! | [`pool`] | [`Pool`], blocks of bytes, workers |
 //! | `snapshot` | [`Snapshot`]: what is read all the time and replaced now and then |
 //! | `until` | time limits, turned into deadlines only when somebody really waits |
 
@@ -45,6 +46,7 @@ mod rwlock;
 mod semaphore;
 #[cfg(all(test, not(loom)))]
 mod tests;
+pub mod pool;
 #[cfg(not(loom))]
 mod snapshot;
 mod until;
@@ -64,6 +66,8 @@ pub use semaphore::{
     AcquireError, AcquireFuture, AcquireOwnedFuture, AcquireTimeoutError, OwnedSemaphorePermit,
     Semaphore, SemaphorePermit, TryAcquireError,
 };
+#[cfg(not(loom))]
+pub use pool::{Pool, PoolGuard};
 #[cfg(not(loom))]
 pub use snapshot::{Cached, Snapshot, SnapshotGuard};
 pub use waitgroup::{WaitFuture, WaitGroup};

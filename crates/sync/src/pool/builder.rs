@@ -1,0 +1,93 @@
+//! Settings of a pool, before it is one.
+//!
+//! What can only be said at the start stands here: hooks, how many are kept, how many may exist.
+//! Nothing of it changes later, so gets and gives read it without a lock.
+
+use super::bound::Bound;
+use super::core::{AtBound, Core};
+use super::handle::{Make, Pool, Reset, Shared};
+use super::shards::Shards;
+use std::fmt;
+
+/// How many idle values a pool keeps unless told.
+const MAX_IDLE: usize = 1024;
+
+/// More shards than this do not spread further.
+const MAX_SHARDS: usize = 128;
+
+/// Settings of a [`Pool`]. From [`Pool::builder`].
+///
+/// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+/// use millpond::sync::Pool;
+/// use millpond::sync::pool::AtBound;
+///
+/// let lines = Pool::builder(|| String::with_capacity(80))
+///     .reset(|line| {
+///         line.clear();
+///         line.capacity() <= 4096 // one that has grown too large is dropped
+///     })
+///     .max_idle(64)
+///     .bound(100, AtBound::Wait)
+///     .build();
+/// lines.get().push_str("hello");
+/// assert_eq!(*lines.get(), "");
+/// ```
+pub struct PoolBuilder<T> {
+    make: Make<T>,
+    reset: Option<Reset<T>>,
+    max_idle: usize,
+    bound: Option<(usize, AtBound)>,
+}
+
+impl<T: Send + 'static> PoolBuilder<T> {
+    pub(super) fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        Self { make: Box::new(make), reset: None, max_idle: MAX_IDLE, bound: None }
+    }
+
+    /// Runs when a value goes back, in the goroutine that gives it, and makes it clean. If it
+    /// returns `false` or panics, the value is dropped; the panic goes no further than its message.
+    pub fn reset(mut self, reset: impl Fn(&mut T) -> bool + Send + Sync + 'static) -> Self {
+        self.reset = Some(Box::new(reset));
+        self
+    }
+
+    /// How many idle values are kept, over all shards. What comes back beyond it is dropped.
+    /// Default: 1024.
+    pub fn max_idle(mut self, values: usize) -> Self {
+        self.max_idle = values;
+        self
+    }
+
+    /// How many values may exist, idle and in use together, and what `get` does when nothing is
+    /// idle and so many exist. Default: any number.
+    ///
+    /// # Panics
+    /// If `values` is 0: nothing could ever come out.
+    pub fn bound(mut self, values: usize, then: AtBound) -> Self {
+        assert!(values > 0, "Pool: a bound of 0 values; expected at least 1");
+        self.bound = Some((values, then));
+        self
+    }
+
+    /// Makes the pool. It makes its first value when one is asked for.
+    pub fn build(self) -> Pool<T> {
+        // As many as Ms usually run at once. An M beyond them shares a shard.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let core = Core {
+            shards: Shards::new(processors.min(MAX_SHARDS), self.max_idle),
+            bound: self.bound.map(|(values, _)| Bound::new(values)),
+            at_bound: self.bound.map(|(_, then)| then).unwrap_or_default(),
+        };
+        Pool::from_shared(Shared::new(core, self.make, self.reset))
+    }
+}
+
+impl<T> fmt::Debug for PoolBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder")
+            .field("max_idle", &self.max_idle)
+            .field("bound", &self.bound)
+            .finish_non_exhaustive()
+    }
+}
