@@ -22,14 +22,14 @@
 //!
 //! No code of a user runs under a lock of a pool: making, resetting and dropping happen before or
 //! after.
-//!
-//! [`Workers`]: crate::pool::Workers
 
 mod bound;
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod core;
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod shards;
+
+mod workers;
 
 #[cfg(not(loom))]
 mod builder;
@@ -58,4 +58,7 @@ pub use self::{
     handle::Pool,
     registry::{Shrunk, shrink_all},
     stats::PoolStats,
+    workers::{
+        Closed, JobHandle, SubmitFuture, TrySubmitError, Workers, WorkersBuilder, WorkersFuture,
+    },
 };

@@ -1,0 +1,424 @@
+//! The handle that users hold, its settings, and the goroutines behind it.
+//!
+//! Workers hold what is shared; handles hold an *owner* of it, whose drop closes the queue. So the
+//! last handle may go at any time, in a job too, and what is queued is still worked off.
+
+use super::future::{SubmitFuture, WorkersFuture};
+use super::job::{self, Job, JobHandle, quietly};
+use super::queue::{Queue, Refused, Then};
+use millpond_rt::{GoBuilder, coop, place};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long an idle worker stays unless told.
+const IDLE_FOR: Duration = Duration::from_secs(10);
+
+/// Runs jobs on a bounded number of goroutines, with a bounded queue before them.
+///
+/// A handle is a reference; a clone is the same. When the last one is dropped the queue is closed:
+/// what is queued still runs, detached. To wait for that, call [`shutdown`](Self::shutdown).
+///
+/// Workers start in the runtime of the goroutine or task that submits, and from a plain thread in
+/// the runtime of the process; use one `Workers` from one runtime. When that ends, its workers are
+/// not resumed, as no goroutine is: a [`join`](Self::join) from outside would then wait for ever.
+///
+/// A job that submits to the workers that run it may wait for ever when all of them do so with a
+/// full queue; use [`try_submit`](Self::try_submit) there.
+///
+/// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan, pool}; }
+/// # millpond_rt::Builder::new().procs(1).run(|| {
+/// use millpond::pool::Workers;
+///
+/// let workers = Workers::new(4);
+/// let squares: Vec<_> = (0..10).map(|i| workers.submit(move || i * i)).collect();
+/// let sum: i32 = squares.into_iter().map(|job| job.join().unwrap()).sum();
+/// assert_eq!(sum, 285);
+/// workers.shutdown();
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Workers {
+    owner: Arc<Owner>,
+}
+
+struct Owner(Arc<Shared>);
+
+/// What handles and workers share.
+pub(super) struct Shared {
+    pub(super) queue: Queue<Job>,
+    limit: usize,
+    name: Box<str>,
+    stack_bytes: Option<usize>,
+    idle_for: Duration,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
+
+impl Workers {
+    /// Up to `limit` workers, and a queue of as many jobs. None is started before there is a job.
+    ///
+    /// # Panics
+    /// If `limit` is 0.
+    pub fn new(limit: usize) -> Self {
+        Self::builder(limit).build()
+    }
+
+    /// Up to `limit` workers, with settings.
+    pub fn builder(limit: usize) -> WorkersBuilder {
+        WorkersBuilder {
+            limit,
+            queue: limit,
+            name: "worker".into(),
+            stack_bytes: None,
+            idle_for: IDLE_FOR,
+        }
+    }
+
+    /// Queues a job. Parks the goroutine, or blocks the plain thread, while the queue is full.
+    /// Jobs start in the order in which they were queued.
+    ///
+    /// A panic ends the job only; its handle reports it. If the workers are closed, or close while
+    /// this waits, the job is dropped and its handle answers "cancelled".
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan, pool}; }
+    /// # millpond_rt::Builder::new().procs(1).run(|| {
+    /// let workers = millpond::pool::Workers::new(1);
+    /// assert_eq!(workers.submit(|| 6 * 7).join().unwrap(), 42);
+    /// workers.close();
+    /// assert!(workers.submit(|| 6 * 7).join().unwrap_err().is_cancelled());
+    /// # }).unwrap();
+    /// ```
+    pub fn submit<F, T>(&self, job: F) -> JobHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        coop::spend();
+        let (promise, handle) = job::pair();
+        match self.shared().queue.push(Box::new(move || promise.run(job))) {
+            Ok(then) => self.shared().follow(then),
+            Err(refused) => drop(refused),
+        }
+        handle
+    }
+
+    /// As [`submit`](Self::submit), without a handle: nothing is kept of the result, and a panic
+    /// is reported like any goroutine's, by its message.
+    ///
+    /// # Errors
+    /// [`Closed`] if the workers are closed, or close while this waits. The job is dropped.
+    pub fn execute<F, T>(&self, job: F) -> Result<(), Closed>
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        coop::spend();
+        match self.shared().queue.push(Box::new(move || drop(job()))) {
+            Ok(then) => {
+                self.shared().follow(then);
+                Ok(())
+            }
+            Err(refused) => {
+                drop(refused);
+                Err(Closed)
+            }
+        }
+    }
+
+    /// Queues a job if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`TrySubmitError`] with the job.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan, pool}; }
+    /// # millpond_rt::Builder::new().procs(1).run(|| {
+    /// use millpond::pool::{TrySubmitError, Workers};
+    ///
+    /// let workers = Workers::builder(1).queue(1).build();
+    /// let queued = workers.try_submit(|| 1).unwrap(); // its worker has not begun
+    /// let Err(TrySubmitError::Full(job)) = workers.try_submit(|| 2) else { panic!() };
+    /// assert_eq!((job(), queued.join().unwrap()), (2, 1));
+    /// # }).unwrap();
+    /// ```
+    pub fn try_submit<F, T>(&self, job: F) -> Result<JobHandle<T>, TrySubmitError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        coop::spend();
+        let (promise, handle) = job::pair();
+        let (mut promise, mut job) = (Some(promise), Some(job));
+        let pushed = self.shared().queue.try_push(|| {
+            let (promise, job) = promise.take().zip(job.take()).expect("called once");
+            Box::new(move || promise.run(job))
+        });
+        match (pushed, job) {
+            (Ok(then), _) => {
+                self.shared().follow(then);
+                Ok(handle)
+            }
+            (Err(Refused::Full), Some(job)) => Err(TrySubmitError::Full(job)),
+            (Err(_), job) => Err(TrySubmitError::Closed(job.expect("refused before it was moved"))),
+        }
+    }
+
+    /// As [`submit`](Self::submit), as a future for tasks. Dropping it while it waits drops the
+    /// job; the future's output is the job's handle.
+    pub fn submit_async<F, T>(&self, job: F) -> SubmitFuture<'_, T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (promise, handle) = job::pair();
+        SubmitFuture::new(self, Box::new(move || promise.run(job)), handle)
+    }
+
+    /// Takes no more jobs. What is queued is still run, then the workers retire. Closing again does
+    /// nothing.
+    pub fn close(&self) {
+        self.shared().queue.close();
+    }
+
+    /// Waits until the workers are closed, by whomever, and have run what was queued. Parks the
+    /// goroutine, or blocks the plain thread. In a job of these workers it would wait for itself.
+    ///
+    /// What the jobs did happens before this returns.
+    pub fn join(&self) {
+        self.shared().queue.join();
+    }
+
+    /// As [`join`](Self::join), as a future for tasks.
+    pub fn join_async(&self) -> WorkersFuture<'_> {
+        WorkersFuture::new(self)
+    }
+
+    /// [`close`](Self::close), then [`join`](Self::join).
+    pub fn shutdown(&self) {
+        self.close();
+        self.join();
+    }
+
+    /// As [`shutdown`](Self::shutdown), for tasks. Closes when it is called, not when it is polled.
+    pub fn shutdown_async(&self) -> WorkersFuture<'_> {
+        self.close();
+        self.join_async()
+    }
+
+    /// Whether the workers are closed.
+    pub fn is_closed(&self) -> bool {
+        self.shared().queue.numbers().closed
+    }
+
+    /// How many jobs are queued and have not started. Those of submits that wait do not count.
+    pub fn queued(&self) -> usize {
+        self.shared().queue.numbers().queued
+    }
+
+    /// How many workers there are now, busy and idle.
+    pub fn workers(&self) -> usize {
+        self.shared().queue.numbers().workers
+    }
+
+    /// How many workers there can be.
+    pub fn limit(&self) -> usize {
+        self.shared().limit
+    }
+
+    #[inline]
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.owner.0
+    }
+}
+
+impl Shared {
+    /// Does what a step asked for.
+    pub(super) fn follow(self: &Arc<Self>, then: Then) {
+        if then.start {
+            self.start();
+        }
+        drop(then.fired);
+    }
+
+    #[cold]
+    fn start(self: &Arc<Self>) {
+        let worker = Worker { shared: Some(self.clone()) };
+        let mut builder = GoBuilder::new().name(&*self.name);
+        if let Some(bytes) = self.stack_bytes {
+            builder = builder.stack_size(bytes);
+        }
+        drop(builder.go(move || worker.run()));
+    }
+
+    fn work(self: Arc<Self>) {
+        // Once started, a goroutine stays on its M.
+        let m = place::current_m().unwrap_or_default();
+        let mut turn = self.queue.begin(m);
+        while let Some((job, then)) = turn {
+            self.follow(then);
+            quietly(job);
+            self.queue.rest(m, coop::spend);
+            turn = self.queue.next(m, || Instant::now().checked_add(self.idle_for));
+        }
+    }
+}
+
+/// A worker that has been counted and not begun.
+struct Worker {
+    shared: Option<Arc<Shared>>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.work();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            for orphan in shared.queue.abandon() {
+                quietly(|| drop(orphan));
+            }
+        }
+    }
+}
+
+/// Settings of [`Workers`]. From [`Workers::builder`].
+///
+/// ```
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan, pool}; }
+/// # millpond_rt::Builder::new().procs(1).run(|| {
+/// let workers = millpond::pool::Workers::builder(50)
+///     .name("resize")
+///     .queue(200)
+///     .stack_size(16 << 10)
+///     .build();
+/// # workers.shutdown();
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct WorkersBuilder {
+    limit: usize,
+    queue: usize,
+    name: Box<str>,
+    stack_bytes: Option<usize>,
+    idle_for: Duration,
+}
+
+impl WorkersBuilder {
+    /// The name of the workers, for dumps, reports and panics. Default: `worker`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into().into_boxed_str();
+        self
+    }
+
+    /// How many jobs may wait for a worker before a submit waits. Default: as many as workers.
+    ///
+    /// # Panics
+    /// If it is 0: a job waits at least until its worker has started.
+    pub fn queue(mut self, jobs: usize) -> Self {
+        assert!(jobs > 0, "Workers: a queue of 0 jobs; expected at least 1");
+        self.queue = jobs;
+        self
+    }
+
+    /// At least so many bytes of stack for each worker, as
+    /// [`GoBuilder::stack_size`](millpond_rt::GoBuilder::stack_size). Default: the runtime's.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// How long a worker without a job stays. Default: 10 seconds.
+    pub fn idle_for(mut self, limit: Duration) -> Self {
+        self.idle_for = limit;
+        self
+    }
+
+    /// Makes the workers; none is started yet.
+    ///
+    /// # Panics
+    /// If the limit is 0.
+    pub fn build(self) -> Workers {
+        assert!(self.limit > 0, "Workers: a limit of 0 workers; expected at least 1");
+        let shared = Shared {
+            queue: Queue::new(self.limit, self.queue),
+            limit: self.limit,
+            name: self.name,
+            stack_bytes: self.stack_bytes,
+            idle_for: self.idle_for,
+        };
+        Workers { owner: Arc::new(Owner(Arc::new(shared))) }
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = self.shared().queue.numbers();
+        f.debug_struct("Workers")
+            .field("limit", &self.limit())
+            .field("workers", &numbers.workers)
+            .field("queued", &numbers.queued)
+            .field("closed", &numbers.closed)
+            .finish()
+    }
+}
+
+/// The workers are closed and take no more jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("submitting a job to workers that are closed")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// Why a job could not be queued at once. It is given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TrySubmitError<F> {
+    /// The queue is full, and no worker is idle.
+    Full(F),
+    /// The workers are closed.
+    Closed(F),
+}
+
+impl<F> TrySubmitError<F> {
+    /// The job that was not queued.
+    pub fn into_inner(self) -> F {
+        match self {
+            Self::Full(job) | Self::Closed(job) => job,
+        }
+    }
+}
+
+impl<F> fmt::Debug for TrySubmitError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<F> fmt::Display for TrySubmitError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("submitting a job to workers whose queue is full"),
+            Self::Closed(_) => Closed.fmt(f),
+        }
+    }
+}
+
+impl<F> std::error::Error for TrySubmitError<F> {}

@@ -1,0 +1,208 @@
+//! One job and its handle: the result, who waits for it, and what came first.
+//!
+//! A small lock around the state, shared by the job (as a [`Promise`]) and its handle. The result
+//! belongs to the handle once it is there; if the handle is gone, whoever made the result drops it,
+//! after the lock. A promise that is dropped without having run (the workers were closed, or their
+//! runtime has ended) answers "cancelled", so no handle waits for ever.
+//!
+//! Tickets are taken out of the state before they are dropped: the last reference to a future's
+//! wait frees its waker, which is user code.
+
+use millpond_prim::sync::Lock;
+use millpond_rt::JoinError;
+use millpond_rt::wait::{Fired, FutureWait, Ticket, WaitReason, Waiting};
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A job in the queue. Isolated from its worker by [`quietly`].
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+type Answer<T> = Result<T, JoinError>;
+
+/// Protected by the lock.
+struct State<T> {
+    phase: Phase<T>,
+    /// Of the handle's wait.
+    ticket: Option<Ticket>,
+    /// The handle is gone.
+    detached: bool,
+}
+
+enum Phase<T> {
+    Queued,
+    Running,
+    Done(Answer<T>),
+    Taken,
+}
+
+struct Cell<T>(Lock<State<T>>);
+
+/// The job's side. Dropping it without an answer cancels.
+pub(super) struct Promise<T>(Arc<Cell<T>>);
+
+/// The right to wait for a job and take its result. Also a `Future`. Dropping it detaches: the
+/// job still runs.
+pub struct JobHandle<T> {
+    cell: Arc<Cell<T>>,
+    /// Used when the handle is awaited.
+    wait: FutureWait,
+}
+
+/// Runs `f`; neither its panic nor what the drop of the payload does goes further.
+pub(super) fn quietly(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
+        && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        std::mem::forget(again);
+    }
+}
+
+/// A promise and its handle.
+pub(super) fn pair<T>() -> (Promise<T>, JobHandle<T>) {
+    let state = State { phase: Phase::Queued, ticket: None, detached: false };
+    let cell = Arc::new(Cell(Lock::new(state)));
+    (Promise(cell.clone()), JobHandle { cell, wait: FutureWait::new() })
+}
+
+impl<T> Cell<T> {
+    /// The first answer counts. The answer comes back if nobody wants it.
+    fn answer(&self, answer: Answer<T>) -> Option<Answer<T>> {
+        let mut state = self.0.lock();
+        if matches!(state.phase, Phase::Done(_) | Phase::Taken) {
+            return Some(answer);
+        }
+        let unwanted = if state.detached {
+            state.phase = Phase::Taken;
+            Some(answer)
+        } else {
+            state.phase = Phase::Done(answer);
+            None
+        };
+        let ticket = state.ticket.take();
+        let fired = ticket.as_ref().and_then(|ticket| ticket.claim(0));
+        drop(state);
+        drop::<Option<Fired>>(fired);
+        drop(ticket);
+        unwanted
+    }
+
+    /// The job is about to run; `false` if it was aborted.
+    fn begin(&self) -> bool {
+        let mut state = self.0.lock();
+        let queued = matches!(state.phase, Phase::Queued);
+        if queued {
+            state.phase = Phase::Running;
+        }
+        queued
+    }
+
+    /// The answer, or the place to wait for it.
+    fn take_or_wait(&self, ticket: impl FnOnce() -> Ticket) -> Option<Answer<T>> {
+        let mut state = self.0.lock();
+        if let Phase::Done(_) | Phase::Taken = state.phase {
+            let Phase::Done(answer) = std::mem::replace(&mut state.phase, Phase::Taken) else {
+                drop(state);
+                panic!("JobHandle: polled again after it gave its result");
+            };
+            return Some(answer);
+        }
+        let older = state.ticket.replace(ticket());
+        drop(state);
+        drop(older);
+        None
+    }
+}
+
+impl<T> Promise<T> {
+    /// Runs the job and answers.
+    pub(super) fn run(self, job: impl FnOnce() -> T) {
+        if self.0.begin() {
+            let result = catch_unwind(AssertUnwindSafe(job)).map_err(JoinError::panicked);
+            drop(self.0.answer(result));
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        drop(self.0.answer(Err(JoinError::cancelled())));
+    }
+}
+
+impl<T> JobHandle<T> {
+    /// Waits for the end and takes the result. Parks the goroutine, or blocks the plain thread.
+    ///
+    /// What the job did happens before this returns.
+    ///
+    /// # Errors
+    /// A [`JoinError`] if it panicked, was [aborted](Self::abort), or was refused because the
+    /// workers were closed.
+    pub fn join(mut self) -> Result<T, JoinError> {
+        self.wait.cancel();
+        let mut waiting = None;
+        if let Some(answer) = self.cell.take_or_wait(|| waiting.insert(Waiting::begin()).ticket()) {
+            return answer;
+        }
+        waiting.expect("begun to leave a ticket").park(WaitReason::Join, None);
+        self.cell.take_or_wait(|| unreachable!("woken by the answer")).expect("the answer is there")
+    }
+
+    /// Whether it has ended. Never waits.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.cell.0.lock().phase, Phase::Done(_) | Phase::Taken)
+    }
+
+    /// Keeps a job that has not started from starting; its handle answers "cancelled" at once, and
+    /// the closure is dropped when its turn comes. A job that runs goes on.
+    pub fn abort(&self) {
+        // Taken for running, so that it cannot start; then answered.
+        if self.cell.begin() {
+            let unwanted = self.cell.answer(Err(JoinError::cancelled()));
+            debug_assert!(unwanted.is_none(), "it neither ran nor was its handle gone");
+        }
+    }
+}
+
+impl<T> Unpin for JobHandle<T> {}
+
+impl<T> Future for JobHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if !this.wait.is_armed()
+            && let Some(answer) = this.cell.take_or_wait(|| this.wait.arm())
+        {
+            return Poll::Ready(answer);
+        }
+        if this.wait.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let answer = this.cell.take_or_wait(|| unreachable!("woken by the answer"));
+        Poll::Ready(answer.expect("the answer is there"))
+    }
+}
+
+impl<T> Drop for JobHandle<T> {
+    fn drop(&mut self) {
+        let mut state = self.cell.0.lock();
+        state.detached = true;
+        let ticket = state.ticket.take();
+        let answer = match state.phase {
+            Phase::Done(_) => std::mem::replace(&mut state.phase, Phase::Taken),
+            _ => Phase::Taken,
+        };
+        drop(state);
+        drop((ticket, answer));
+    }
+}
+
+impl<T> fmt::Debug for JobHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("finished", &self.is_finished()).finish()
+    }
+}
