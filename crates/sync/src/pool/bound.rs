@@ -22,7 +22,9 @@ const WAITING: u8 = 1;
 /// More exist than the bound allows: what comes back is dropped.
 const OVER: u8 = 2;
 
-/// See the module documentation.
+/// See the module documentation. On cache lines of its own: what lies beside it in a pool is read
+/// by every get, and must not be disturbed by those who make or wait.
+#[repr(align(128))]
 pub(super) struct Bound<T> {
     max: usize,
     state: Lock<State<T>>,

@@ -23,6 +23,7 @@
 //! No code of a user runs under a lock of a pool: making, resetting and dropping happen before or
 //! after.
 
+mod block;
 mod bound;
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod core;
@@ -52,6 +53,7 @@ mod tests;
 pub use self::core::AtBound;
 #[cfg(not(loom))]
 pub use self::{
+    block::{Block, BlockPool, BlockPoolBuilder, BlockStats, TakeFuture},
     builder::PoolBuilder,
     future::GetFuture,
     guard::PoolGuard,

@@ -27,7 +27,7 @@ const IDLE_FOR: Duration = Duration::from_secs(10);
 /// full queue; use [`try_submit`](Self::try_submit) there.
 ///
 /// ```
-/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan, pool}; }
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{chan, pool}; }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
 /// use millpond::pool::Workers;
 ///
@@ -87,7 +87,7 @@ impl Workers {
     /// this waits, the job is dropped and its handle answers "cancelled".
     ///
     /// ```
-    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan, pool}; }
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{chan, pool}; }
     /// # millpond_rt::Builder::new().procs(1).run(|| {
     /// let workers = millpond::pool::Workers::new(1);
     /// assert_eq!(workers.submit(|| 6 * 7).join().unwrap(), 42);
@@ -137,7 +137,7 @@ impl Workers {
     /// [`TrySubmitError`] with the job.
     ///
     /// ```
-    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan, pool}; }
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{chan, pool}; }
     /// # millpond_rt::Builder::new().procs(1).run(|| {
     /// use millpond::pool::{TrySubmitError, Workers};
     ///
@@ -295,7 +295,7 @@ impl Drop for Worker {
 /// Settings of [`Workers`]. From [`Workers::builder`].
 ///
 /// ```
-/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan, pool}; }
+/// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{chan, pool}; }
 /// # millpond_rt::Builder::new().procs(1).run(|| {
 /// let workers = millpond::pool::Workers::builder(50)
 ///     .name("resize")

@@ -132,7 +132,7 @@ impl<J> State<J> {
     /// Counts a worker off; the last one of a closed queue ends the waits for that.
     fn end_one(&mut self) -> Vec<Fired> {
         self.workers -= 1;
-        self.is_done().then(|| self.joiners.claim_all(|()| 0)).unwrap_or_default()
+        if self.is_done() { self.joiners.claim_all(|()| 0) } else { Vec::new() }
     }
 
     fn is_done(&self) -> bool {
