@@ -66,7 +66,7 @@ pub use millpond_rt::{
 #[doc(inline)]
 pub use millpond_service as service;
 #[doc(inline)]
-pub use millpond_sync::{self as sync, chan};
+pub use millpond_sync::{self as sync, chan, pool};
 
 /// Making runtimes. `#[millpond::main]` does it for most programs.
 pub mod runtime {

@@ -30,11 +30,10 @@
 //! | `once` | [`Once`] |
 //! | `once_cell` | [`OnceCell`]: a value that is set once |
 //! | `barrier` | [`Barrier`] |
-//! | `wait_list` | the queue of waiters that all of them use |
-//! | `until` | limits of a wait: a time, a context, turned into a deadline only when somebody really waits |
 //! | [`pool`] | [`Pool`], blocks of bytes, workers |
 //! | `snapshot` | [`Snapshot`]: what is read all the time and replaced now and then |
-//! | `until` | time limits, turned into deadlines only when somebody really waits |
+//! | `wait_list` | the queue of waiters that all of them use |
+//! | `until` | limits of a wait: a time, a context, turned into a deadline only when somebody really waits |
 
 mod barrier;
 pub mod chan;
@@ -42,11 +41,9 @@ mod condvar;
 mod mutex;
 mod once;
 mod once_cell;
+pub mod pool;
 mod rwlock;
 mod semaphore;
-#[cfg(all(test, not(loom)))]
-mod tests;
-pub mod pool;
 #[cfg(not(loom))]
 mod snapshot;
 mod until;
@@ -55,19 +52,21 @@ mod waitgroup;
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use barrier::{Barrier, BarrierWaitFuture, BarrierWaitResult};
 pub use condvar::{Condvar, CondvarWaitFuture, WaitTimeoutResult};
 pub use mutex::{LockFuture, Mutex, MutexGuard};
 pub use once::Once;
 pub use once_cell::{OnceCell, OnceCellWaitFuture};
+#[cfg(not(loom))]
+pub use pool::{Pool, PoolGuard};
 pub use rwlock::{ReadFuture, RwLock, RwLockReadGuard, RwLockWriteGuard, WriteFuture};
 pub use semaphore::{
     AcquireError, AcquireFuture, AcquireOwnedFuture, AcquireTimeoutError, OwnedSemaphorePermit,
     Semaphore, SemaphorePermit, TryAcquireError,
 };
-#[cfg(not(loom))]
-pub use pool::{Pool, PoolGuard};
 #[cfg(not(loom))]
 pub use snapshot::{Cached, Snapshot, SnapshotGuard};
 pub use waitgroup::{WaitFuture, WaitGroup};

@@ -57,7 +57,7 @@ fn the_operand_may_be_any_place() {
         let boxes = [inbox.lock()];
         boxes[0].tx.send(4).unwrap();
         assert_eq!(select! { v = boxes[0].rx().recv() => v }, Ok(4));
-        assert_eq!(select! { r = (*boxes[0]).tx.send(5) => r }, Ok(()));
+        assert_eq!(select! { r = boxes[0].tx.send(5) => r }, Ok(()));
         let rx = &&boxes[0].rx;
         assert_eq!(select! { v = rx.recv() => v }, Ok(5));
     });
