@@ -1,8 +1,8 @@
 //! The macros of Millpond: `#[millpond::main]`, `#[millpond::test]`, `select!` and `select_async!`.
 //!
-//! A program does not name this crate; it uses the macros through the facade, `millpond`. `select` reads arms and writes
-//! a `match`; its essay shows it. Each attribute reads one function and writes one function around it, and there is no
-//! more to it than that:
+//! A program does not name this crate; it uses the macros through the facade, `millpond`. `select` reads arms and
+//! writes a `match`; its essay shows it. Each attribute reads one function and writes one function around it, and
+//! there is no more to it than that:
 //!
 //! 1. `options` reads what stands in the parentheses: `procs`, `stack_size`, `crate`;
 //! 2. `function` reads the function that the attribute stands on, and refuses what cannot be a first goroutine;
@@ -89,9 +89,9 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `_ = after(duration)` | so much time has passed | the `Instant` when it had |
 /// | `default` | no other arm is possible at once | |
 ///
-/// Exactly one arm is done; then its body runs, and the value of the body is the value of the whole. Of several arms that
-/// are possible at once, one is drawn by lot. What the arms borrow is free again in the bodies. In bodies, `return`, `?`,
-/// `break` and `continue` mean what they mean around the `select!`.
+/// Exactly one arm is done; then its body runs, and the value of the body is the value of the whole. Of several arms
+/// that are possible at once, one is drawn by lot. What the arms borrow is free again in the bodies. In bodies,
+/// `return`, `?`, `break` and `continue` mean what they mean around the `select!`.
 ///
 /// - `.., if condition` switches an arm off: its operation is not even looked at, as with a nil channel in Go. The
 ///   condition is evaluated once, before the wait.
@@ -140,8 +140,8 @@ pub fn select(input: TokenStream) -> TokenStream {
 
 /// As [`select!`](macro@select), for `async` code: awaits instead of parking.
 ///
-/// Dropping the future around it, while it waits, gives up all arms and loses no value. Values and bodies may await. The
-/// arms are kept in the future: one that is to be `Send` needs channels of values that are.
+/// Dropping the future around it, while it waits, gives up all arms and loses no value. Values and bodies may await.
+/// The arms are kept in the future: one that is to be `Send` needs channels of values that are.
 ///
 /// ```
 /// use millpond::{chan, select_async, spawn};

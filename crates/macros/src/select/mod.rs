@@ -90,7 +90,7 @@ fn write(form: Form, select: &Select) -> TokenStream {
         quote! {
             ::core::option::Option::Some(#number) => {
                 #(::core::mem::drop(#others);)*
-                #[allow(unreachable_code)]
+                #[allow(unreachable_code, reason = "a value may diverge, as in `tx.send(return)`")]
                 let #pattern = #value;
                 #body
             }

@@ -6,7 +6,10 @@
 //!         | "default" "=>" body
 //! ```
 //!
-//! A body is ended by a comma, which may be left out after a block and at the end, as in `match`.
+//! A body is ended by a comma, which may be left out after a block and at the end, as in `match`. What an
+//! operation is, its last method call says; whatever has no such call is taken for an arm by itself, and
+//! whether it is one, the compiler says. Rejected: a keyword for each kind of arm (users write the call
+//! that they would write without the `select!`).
 
 use syn::parse::{Parse, ParseStream};
 use syn::{Error, Expr, ExprMethodCall, Ident, Pat, Path, Result, Token};

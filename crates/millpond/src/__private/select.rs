@@ -1,5 +1,7 @@
-//! What `select!` and `select_async!` expand to: [`millpond_rt::select`], with arrays of arms, so that
-//! the expansion needs no types.
+//! What `select!` and `select_async!` expand to: [`millpond_rt::select`], with arrays of arms.
+//!
+//! An array of trait objects as a parameter makes the compiler turn `&mut arm` into what is wanted, so the
+//! expansion names no type, and needs none that a user could not name either.
 
 pub use millpond_rt::select::{Finish, IntoArm, Selection};
 

@@ -1,4 +1,7 @@
 //! The arm of a point in time.
+//!
+//! It has no timer and is in no line: what it has is a deadline, and the earliest deadline of the arms is
+//! the limit of the wait. Asking whether it is due reads the clock, so a select asks once before it waits.
 
 use super::{Arm, Finish, IntoArm, Tried};
 use crate::wait::Ticket;

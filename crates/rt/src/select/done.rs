@@ -1,6 +1,7 @@
 //! The arm `e = ctx.done()`: the end of a context.
 //!
-//! A cancellation claims the ticket; the deadline is the deadline of the arm.
+//! A cancellation claims the ticket; the deadline is the deadline of the arm. A context never stops being
+//! done, so unlike other arms it finds something whenever it has won.
 
 use super::{Arm, Finish, IntoArm, Tried};
 use crate::context::{Context, ContextError, Done, Registration};

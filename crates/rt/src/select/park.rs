@@ -1,4 +1,8 @@
 //! The select of a goroutine or a plain thread: the four steps, with a park as the third.
+//!
+//! The order of the arms is drawn once and kept for the rounds of one select: a round that found nothing
+//! (a promise that was broken, a tick that another took) begins again with the same odds. Of the arms'
+//! deadlines the earliest is the limit of the park; when it has passed, that arm is attempted like any.
 
 use super::order::Order;
 use super::{Arms, Enlisted, Tried, attempt_all, delist_but, earliest, enlist_all};

@@ -1,4 +1,8 @@
 //! The select of a future: the same steps, with `Pending` as the third.
+//!
+//! What a parked goroutine has on its stack, the stage and the earliest deadline, is a field here, since a
+//! poll returns in between. The deadline needs a timer of its own, because a future's wait has no limit.
+//! Dropping the future drops the arms, which leave their lines and hand on what they were given.
 
 use super::order::Order;
 use super::{Arms, Enlisted, Tried, attempt_all, delist_but, earliest, enlist_all};

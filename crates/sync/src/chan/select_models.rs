@@ -1,5 +1,8 @@
 //! What loom explores of selects: one wait in several channels, values that are made late, and the
 //! promises between them.
+//!
+//! Arms are driven as the macros drive them, by threads and by polled futures. A value that is never
+//! made is a dropped arm; a receiver that goes away is a future that is polled once.
 
 use super::{Receiver, RecvError, SendError, Sender, bounded};
 use loom::future::block_on;
