@@ -44,11 +44,12 @@ impl fmt::Display for ContextError {
 impl Error for ContextError {}
 
 impl From<ContextError> for io::Error {
-    /// `TimedOut` for a deadline; `ConnectionAborted` for a cancellation. (`Interrupted` says what
-    /// happened, but `read_to_end`, `write_all` and the like would try again for ever.)
+    /// `TimedOut` for a deadline; `Other` for a cancellation. (`Interrupted` would say what happened,
+    /// but `read_to_end`, `write_all` and the like try again for ever; and accept loops go on after
+    /// `ConnectionAborted`.)
     fn from(error: ContextError) -> Self {
         let kind = match error {
-            ContextError::Cancelled => io::ErrorKind::ConnectionAborted,
+            ContextError::Cancelled => io::ErrorKind::Other,
             ContextError::DeadlineExceeded => io::ErrorKind::TimedOut,
         };
         Self::new(kind, error)

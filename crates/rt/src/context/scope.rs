@@ -157,7 +157,8 @@ impl Scope {
     /// Ends this scope and all below it. Nothing happens to what has ended.
     pub(super) fn cancel(&self) {
         let mut now = None;
-        let mut levels = vec![self.end(&mut now).into_iter()];
+        let mut levels = Vec::new();
+        levels.extend(Self::level(self.end(&mut now)));
         while let Some(level) = levels.last_mut() {
             let Some((_, child)) = level.next() else {
                 levels.pop();
@@ -165,11 +166,13 @@ impl Scope {
             };
             // If this is its last owner by now, it is dropped here, with no lock held.
             let Some(child) = child.upgrade() else { continue };
-            let below = child.end(&mut now);
-            if !below.is_empty() {
-                levels.push(below.into_iter());
-            }
+            levels.extend(Self::level(child.end(&mut now)));
         }
+    }
+
+    /// What is to be visited, if anything: most scopes are leaves.
+    fn level(children: Slab<Weak<Scope>>) -> Option<slab::IntoIter<Weak<Scope>>> {
+        (!children.is_empty()).then(|| children.into_iter())
     }
 
     /// Ends this scope alone and gives up its children. `now`: the clock, read once if at all.

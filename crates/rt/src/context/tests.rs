@@ -245,3 +245,44 @@ fn errors_carry_their_reason_through_io_and_are_never_retried() {
     }
     assert_eq!(ContextError::of(&std::io::ErrorKind::TimedOut.into()), None);
 }
+
+#[test]
+fn threads_that_make_cancel_and_drop_one_tree_leave_nothing_behind() {
+    let (root, cancel_root) = Context::background().with_cancel();
+    let places: Vec<_> = (0..16).map(|_| std::sync::Mutex::new(root.clone())).collect();
+    std::thread::scope(|s| {
+        for thread in 0..4u64 {
+            let (places, root) = (&places, &root);
+            s.spawn(move || {
+                let mut random = 0x9E37_79B9_7F4A_7C15 ^ thread;
+                for _ in 0..10_000 {
+                    // xorshift: any sequence will do, the same in each run.
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    let place = |n: u64| &places[(random >> n) as usize % places.len()];
+                    let (child, cancel) = place(8).lock().unwrap().with_cancel();
+                    let mut done = pin!(child.done());
+                    let ended = poll_done(&mut done).is_ready();
+                    if random % 8 == 0 {
+                        cancel.cancel();
+                        assert!(poll_done(&mut done).is_ready());
+                    } else {
+                        assert!(!ended || child.is_done());
+                    }
+                    // Now and then the root again: below what is done, all is done.
+                    let next = match random % 4 {
+                        1 => root.clone(),
+                        _ => child.with_timeout(Duration::from_secs(3600)).0,
+                    };
+                    let older = std::mem::replace(&mut *place(16).lock().unwrap(), next);
+                    drop(older);
+                }
+            });
+        }
+    });
+    cancel_root.cancel();
+    assert!(places.iter().all(|place| place.lock().unwrap().is_done()));
+    drop(places);
+    assert_eq!((root.footprint().0, root.footprint().1), (0, 0));
+}
