@@ -296,9 +296,8 @@ mod rwlock {
             if self.any(Place::Writes) {
                 return;
             }
-            if was == Place::Writes && self.any(Place::WaitsToRead) {
-                self.let_readers_in();
-            } else if !self.any(Place::WaitsToWrite) {
+            let readers_turn = was == Place::Writes && self.any(Place::WaitsToRead);
+            if readers_turn || !self.any(Place::WaitsToWrite) {
                 self.let_readers_in();
             } else if !self.any(Place::Reads) {
                 let writer = |at: &usize| self.places[*at] == Place::WaitsToWrite;
