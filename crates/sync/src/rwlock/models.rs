@@ -174,6 +174,25 @@ fn a_dropped_writer_lets_the_readers_in() {
     });
 }
 
+/// As before, and nobody leaves: only the writer that gives up can let the late reader in.
+#[test]
+fn a_dropped_writer_lets_readers_in_beside_those_who_read() {
+    loom::model(|| {
+        let shared = Shared::new();
+        shared.lock(Access::Read);
+        let mut writer = Locking::new(Access::Write);
+        assert!(!is_in(&mut writer, &shared));
+        let late = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.read())
+        };
+        writer.give_up(&shared.raw);
+        late.join().unwrap();
+        shared.raw.unlock(Access::Read);
+        assert!(shared.raw.try_lock(Access::Write), "something is left behind");
+    });
+}
+
 /// A writer becomes a reader between two others: nobody writes between its write and its read.
 #[test]
 fn nobody_writes_while_a_writer_becomes_a_reader() {
