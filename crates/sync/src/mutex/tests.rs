@@ -84,15 +84,16 @@ fn a_woken_future_may_be_passed_over_and_is_then_handed_the_lock() {
     let mutex = Mutex::new(());
     let mut guard = Some(mutex.lock());
     let mut waiting = mutex.lock_async();
-    for _ in 0..4 {
+    let mut passed_over = 0;
+    while guard.is_some() {
         assert!(poll_once(&mut waiting).is_pending());
         drop(guard.take());
+        // The lock is free for whoever comes first, or has been handed over.
         guard = mutex.try_lock();
-        assert!(guard.is_some(), "the lock is free for whoever comes first");
+        passed_over += usize::from(guard.is_some());
     }
-    assert!(poll_once(&mut waiting).is_pending());
-    drop(guard);
-    assert!(mutex.try_lock().is_none(), "the lock was handed over");
+    // Once at least; not always four times, for it is starving after a millisecond too.
+    assert!((1..=4).contains(&passed_over), "passed over {passed_over} times");
     assert!(poll_once(&mut waiting).is_ready());
     assert!(mutex.raw.is_quiet());
 }
