@@ -77,7 +77,7 @@ impl Once {
     #[inline]
     pub fn call_once(&self, initialise: impl FnOnce()) {
         if !self.is_completed() {
-            self.call_slow(initialise);
+            self.call_until(initialise, Until::Forever);
         }
     }
 
@@ -88,11 +88,17 @@ impl Once {
         self.state.load(Ordering::Acquire) == DONE
     }
 
+    /// Whether an initialiser has run to its end; `false` if `until` passed while another's ran.
     #[cold]
-    fn call_slow(&self, initialise: impl FnOnce()) {
-        if let Begun::Run(run) = self.begin_until(Until::Forever) {
-            initialise();
-            run.complete();
+    fn call_until(&self, initialise: impl FnOnce(), until: Until) -> bool {
+        match self.begin_until(until) {
+            Begun::Completed => true,
+            Begun::Run(run) => {
+                initialise();
+                run.complete();
+                true
+            }
+            Begun::TimedOut => false,
         }
     }
 

@@ -121,16 +121,23 @@ impl<T> OnceCell<T> {
     pub fn get_or_try_init<E>(&self, initialise: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         match self.get() {
             Some(value) => Ok(value),
-            None => self.initialise(initialise),
+            None => self
+                .initialise_until(initialise, Until::Forever)
+                .map(|value| value.expect("a wait without a time limit does not time out")),
         }
     }
 
+    /// The value; `None` if `until` passed while another's initialiser ran.
     #[cold]
-    fn initialise<E>(&self, initialise: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
-        if let Begun::Run(run) = self.once.begin_until(Until::Forever) {
+    fn initialise_until<E>(
+        &self,
+        initialise: impl FnOnce() -> Result<T, E>,
+        until: Until,
+    ) -> Result<Option<&T>, E> {
+        if let Begun::Run(run) = self.once.begin_until(until) {
             self.complete(run, initialise()?);
         }
-        Ok(self.get().expect("a run has completed"))
+        Ok(self.get())
     }
 
     /// As [`get_or_init`](Self::get_or_init), for tasks. If the future is dropped while its
