@@ -9,6 +9,9 @@
 //! a while. A worker that is parked in a job, or idle, holds one page of stack (4 KiB) at least, and
 //! some hundred bytes for its goroutine; jobs that compute need hardly more workers than there are
 //! Ms, whatever the limit. `tests/workers_memory.rs` measures both.
+//! Of resident memory and page tables over the base, with 10,000 jobs on up to 50 workers and 2 Ms: about
+//! 110 KiB (3 workers) if the jobs compute; 240 to 280 KiB if all 50 are parked on 16 KiB stacks in
+//! a release build, 200 KiB of which are the first page of each stack; about 460 KiB in a debug build.
 //!
 //! # Where to read on
 //! `queue` (jobs, idle workers, submitters: one lock), `job` (handle and result), `future` (the
