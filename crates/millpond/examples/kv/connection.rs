@@ -10,10 +10,10 @@
 //! and does not read is so stopped by its own socket, and holds a bounded amount of memory; after
 //! [`PATIENCE`] it loses the connection.
 
-use crate::Server;
 use crate::commands::Call;
 use crate::desk::Desk;
 use crate::parser::Malformed;
+use crate::server::Server;
 use millpond::net::TcpStream;
 use std::io::{self, Read};
 use std::net::Shutdown;

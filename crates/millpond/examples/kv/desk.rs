@@ -20,7 +20,7 @@ const KEEP_BYTES: usize = 256 << 10;
 const KEEP: usize = 16;
 
 thread_local! {
-    static DESKS: RefCell<Vec<Box<Desk>>> = const { RefCell::new(Vec::new()) };
+    static DESKS: RefCell<Vec<Desk>> = const { RefCell::new(Vec::new()) };
 }
 
 pub struct Desk {
@@ -31,15 +31,15 @@ pub struct Desk {
 
 impl Desk {
     /// A clean desk.
-    pub fn borrow() -> Box<Self> {
+    pub fn borrow() -> Self {
         DESKS.with_borrow_mut(Vec::pop).unwrap_or_else(|| {
             let parser = Parser::new(Limits::REDIS);
-            Box::new(Self { input: Input::new(), parser, reply: Reply::default() })
+            Self { input: Input::new(), parser, reply: Reply::default() }
         })
     }
 
     /// Gives it back. It must be clean: no half a command in it, and no reply.
-    pub fn give_back(self: Box<Self>) {
+    pub fn give_back(self) {
         let held = self.input.bytes.len() + self.parser.held_bytes() + self.reply.held_bytes();
         DESKS.with_borrow_mut(|desks| {
             if held <= KEEP_BYTES && desks.len() < KEEP {

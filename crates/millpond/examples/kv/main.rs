@@ -17,6 +17,7 @@
 //! | `reply.rs` | results become bytes; big values are written from where they lie |
 //! | `store.rs`, `shard.rs`, `value.rs` | keys over shards, one shard, what a key can hold |
 //! | `sweep.rs` | who removes what has expired |
+//! | `server.rs` | what all connections share |
 //! | `commands/` | what each command does, a file for each kind of value |
 //! | `connection.rs`, `desk.rs` | a connection's loop, and the buffers that it borrows |
 //!
@@ -36,21 +37,21 @@ mod inline;
 mod number;
 mod parser;
 mod reply;
+mod server;
 mod shard;
 mod store;
 mod sweep;
 mod value;
 
 use millpond::net::TcpListener;
-use millpond::service::{Acceptor, Connections, Shortage};
+use millpond::service::{Acceptor, Shortage};
 use millpond::signal::{self, SIGINT, SIGTERM};
 use millpond::{Builder, go};
+use server::Server;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use store::Store;
 
 const USAGE: &str = "\
 usage: kv [--addr HOST:PORT]
@@ -63,17 +64,6 @@ A key-value server that speaks Redis' protocol.
 
 /// How long connections may take to finish after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// What all connections share.
-struct Server {
-    store: Arc<Store>,
-    commands: commands::Table,
-    connections: Connections,
-    /// Atomic: connections since the start.
-    accepted: AtomicU64,
-    /// Atomic: commands since the start; added to once for all that arrived together.
-    processed: AtomicU64,
-}
 
 #[millpond::main]
 fn main() -> ExitCode {
@@ -118,14 +108,8 @@ fn run(addr: &str) -> io::Result<()> {
     let listener = TcpListener::bind(addr)?;
     println!("listening on {}", listener.local_addr()?);
 
-    let (store, alarm) = Store::new();
-    let server = Arc::new(Server {
-        store: Arc::new(store),
-        commands: commands::Table::new(),
-        connections: Connections::new(),
-        accepted: AtomicU64::new(0),
-        processed: AtomicU64::new(0),
-    });
+    let (server, alarm) = Server::new();
+    let server = Arc::new(server);
     let store = server.store.clone();
     drop(Builder::new().name("sweeper").go(move || sweep::run(&store, &alarm)));
     start_accepting(listener, &server);

@@ -90,12 +90,13 @@ impl Locked<'_> {
     }
 }
 
-/// Which shard has a key (FNV-1a). Whoever makes all keys fall into one gets a slower server for
-/// himself; the maps in the shards, where collisions would hurt, hash with a secret.
+/// Which shard has a key: FNV-1a, and a multiplication that spreads its good bits, the low ones.
+/// Whoever makes all keys fall into one shard gets a slower server for himself; the maps in the
+/// shards, where collisions would hurt, hash with a secret.
 fn place(key: &[u8]) -> usize {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let hash = key.iter().fold(0xcbf2_9ce4_8422_2325, step);
-    (hash >> 32) as usize % SHARDS
+    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % SHARDS
 }
 
 #[cfg(test)]

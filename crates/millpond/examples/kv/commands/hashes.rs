@@ -15,7 +15,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn hset(call: &Call<'_>, reply: &mut Reply) -> Result<(), Fault> {
-    if call.args.len() % 2 != 0 {
+    if !call.args.len().is_multiple_of(2) {
         return Err(Fault::arity("hset"));
     }
     let key = &call.args[1];

@@ -119,8 +119,8 @@ impl Condition {
 }
 
 fn expire_in(call: &Call<'_>, reply: &mut Reply, unit_ms: i64) -> Result<(), Fault> {
-    let time = call.int(2)?;
     let condition = Condition::parse(call.args.from(3))?;
+    let time = call.int(2)?;
     let name = if unit_ms == 1 { "pexpire" } else { "expire" };
     let at = deadline(call.now, time, unit_ms).ok_or_else(|| invalid_time(name))?;
     let key = &call.args[1];

@@ -16,10 +16,10 @@ mod set;
 mod sets;
 mod strings;
 
-use crate::Server;
 use crate::number;
 use crate::parser::Args;
 use crate::reply::Reply;
+use crate::server::Server;
 use crate::shard::Millis;
 use std::borrow::Cow;
 

@@ -95,7 +95,10 @@ fn describe(call: &Call<'_>, reply: &mut Reply) -> Result<(), Fault> {
         table.iter().for_each(|(_, command)| describe_one(command, reply));
         return Ok(());
     };
-    if sub.eq_ignore_ascii_case(b"count") && call.args.len() == 2 {
+    if sub.eq_ignore_ascii_case(b"count") {
+        if call.args.len() != 2 {
+            return Err(Fault::arity("command|count"));
+        }
         reply.count(table.iter().len());
     } else if sub.eq_ignore_ascii_case(b"docs") {
         let wanted = |name: &str| {

@@ -110,7 +110,7 @@ fn mget(call: &Call<'_>, reply: &mut Reply) -> Result<(), Fault> {
 }
 
 fn mset(call: &Call<'_>, reply: &mut Reply) -> Result<(), Fault> {
-    if call.args.len() % 2 == 0 {
+    if call.args.len().is_multiple_of(2) {
         return Err(Fault::arity("mset"));
     }
     let mut locked = call.server.store.lock_all(call.args.from(1).step_by(2));
