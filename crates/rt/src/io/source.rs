@@ -256,7 +256,7 @@ impl<T: AsFd> Source<T> {
     /// # Errors
     /// `TimedOut`, [`Closed`](super::Closed), and the end of a context in `until`.
     pub fn ready(&self, side: Side, reason: WaitReason, until: Until<'_>) -> io::Result<()> {
-        let mut asked = false;
+        let mut asked = self.will_be_told(side);
         self.io(side, reason, until, |io| {
             // Told by an event after the question: that is the answer. A plain thread is told
             // nothing.
@@ -273,7 +273,7 @@ impl<T: AsFd> Source<T> {
     /// # Errors
     /// As [`Source::ready`].
     pub async fn ready_async(&self, side: Side) -> io::Result<()> {
-        let mut asked = false;
+        let mut asked = self.will_be_told(side);
         self.io_async(side, move |io| {
             if asked || is_ready(io.as_fd(), side)? {
                 return Ok(());
@@ -282,6 +282,12 @@ impl<T: AsFd> Source<T> {
             would_block()
         })
         .await
+    }
+
+    /// Whether the last operation has left nothing, so that only an event can make `side` ready: to
+    /// ask the kernel then, as each message is waited for, would cost a system call for each.
+    fn will_be_told(&self, side: Side) -> bool {
+        !self.core.direction(side).seen().is_ready()
     }
 
     /// Until when operations on `side` may wait. Holds for those that wait already, and for all
