@@ -26,6 +26,32 @@ fn the_pipeline_agrees_with_its_loop() {
 }
 
 #[test]
+fn fanned_out_jobs_come_back_in_their_order() {
+    let out = run("fan");
+    assert!(out.starts_with("of 5000 numbers 3711 takes the most steps, 237\n"), "{out}");
+}
+
+#[test]
+fn an_actor_sells_each_seat_once_and_hands_over_its_books() {
+    let out = run("actor");
+    let numbers = out.split(' ').filter_map(|word| word.parse::<u32>().ok());
+    assert_eq!(numbers.sum::<u32>(), 100, "{out}");
+}
+
+#[test]
+fn a_crawl_finds_every_page_once() {
+    let out = run("crawl");
+    assert!(out.starts_with("100 pages, 50 broken links\n"), "{out}");
+    assert!(out.contains("HTTP/1.0 404 Not Found"), "{out}");
+}
+
+#[test]
+fn limited_jobs_start_no_earlier_than_their_tokens() {
+    // It compares each start with the clock itself.
+    assert_eq!(run("ratelimit").lines().count(), 2);
+}
+
+#[test]
 fn a_chat_carries_lines_to_all_others_and_puts_out_who_does_not_read() {
     let server = Server::start("chat", &["127.0.0.1:0"]);
     let line = |client: &mut BufReader<TcpStream>| {

@@ -43,8 +43,10 @@ fn run(conn: &TcpStream, server: &Server) -> io::Result<()> {
     loop {
         conn.readable()?;
         let mut desk = Desk::borrow();
-        match work(&mut desk, conn, server)? {
-            Then::Wait => desk.give_back(),
+        let then = work(&mut desk, conn, server)?;
+        desk.give_back();
+        match then {
+            Then::Wait => {}
             Then::Close => return linger(conn),
             Then::Ended => return Ok(()),
         }

@@ -38,14 +38,19 @@ impl Desk {
         })
     }
 
-    /// Gives it back. It must be clean: no half a command in it, and no reply.
+    /// Gives it back. It is kept for another connection if it is clean and has not grown.
     pub fn give_back(self) {
-        let held = self.input.bytes.len() + self.parser.held_bytes() + self.reply.held_bytes();
-        DESKS.with_borrow_mut(|desks| {
-            if held <= KEEP_BYTES && desks.len() < KEEP {
-                desks.push(self);
-            }
-        });
+        let Self { input, parser, reply } = &self;
+        let held = input.bytes.len() + parser.held_bytes() + reply.held_bytes();
+        // With nothing pending the parser is between two commands.
+        let is_clean = input.pending().is_empty() && reply.len() == 0 && !reply.is_closing();
+        if is_clean && held <= KEEP_BYTES {
+            DESKS.with_borrow_mut(|desks| {
+                if desks.len() < KEEP {
+                    desks.push(self);
+                }
+            });
+        }
     }
 }
 
@@ -108,6 +113,14 @@ mod tests {
         }
         seen.extend_from_slice(input.pending());
         assert!(seen == stream);
+    }
+
+    #[test]
+    fn a_desk_with_half_a_command_is_not_kept() {
+        let mut desk = Desk::borrow();
+        desk.input.receive(&b"*1"[..]).unwrap();
+        desk.give_back();
+        assert!(Desk::borrow().input.pending().is_empty());
     }
 
     #[test]

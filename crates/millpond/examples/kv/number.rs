@@ -26,9 +26,9 @@ pub fn parse(text: &[u8]) -> Option<i64> {
     if negative { Some(value) } else { value.checked_neg() }
 }
 
-/// Appends `value` in decimal. (`write!` costs several times as much, and each reply has one.)
-pub fn push(out: &mut Vec<u8>, value: i64) {
-    let mut digits = [0; 20];
+/// `value` in decimal, at the end of `digits`. (`write!` costs several times as much, and each reply
+/// has a number.)
+pub fn format(value: i64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     let mut rest = value.unsigned_abs();
     loop {
@@ -40,9 +40,10 @@ pub fn push(out: &mut Vec<u8>, value: i64) {
         }
     }
     if value < 0 {
-        out.push(b'-');
+        at -= 1;
+        digits[at] = b'-';
     }
-    out.extend_from_slice(&digits[at..]);
+    &digits[at..]
 }
 
 #[cfg(test)]
@@ -52,10 +53,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for value in [0, 1, -1, 9, 10, -10, 1234567890, i64::MAX, i64::MIN, i64::MIN + 1] {
-            let mut text = Vec::new();
-            push(&mut text, value);
-            assert_eq!(text, value.to_string().into_bytes());
-            assert_eq!(parse(&text), Some(value));
+            let mut digits = [0; 20];
+            let text = format(value, &mut digits);
+            assert_eq!(text, value.to_string().as_bytes());
+            assert_eq!(parse(text), Some(value));
         }
     }
 

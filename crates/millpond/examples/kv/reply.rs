@@ -145,7 +145,7 @@ impl Reply {
 
     fn header(&mut self, kind: u8, value: i64) {
         self.bytes.push(kind);
-        number::push(&mut self.bytes, value);
+        self.bytes.extend_from_slice(number::format(value, &mut [0; 20]));
         self.bytes.extend_from_slice(b"\r\n");
     }
 }

@@ -38,8 +38,9 @@ impl Text {
 
     /// Replaces all of it, in the memory that it has if that is not far too much.
     pub fn set(&mut self, new: &[u8]) {
+        let most = (4 * new.len()).max(64);
         match self {
-            Self::Own(bytes) if new.len() < SHARED_BYTES && bytes.capacity() / 4 <= new.len() => {
+            Self::Own(bytes) if new.len() < SHARED_BYTES && bytes.capacity() <= most => {
                 bytes.clear();
                 bytes.extend_from_slice(new);
             }

@@ -160,18 +160,16 @@ fn decrby(call: &Call<'_>, reply: &mut Reply) -> Result<(), Fault> {
 fn add(call: &Call<'_>, reply: &mut Reply, by: i64) -> Result<(), Fault> {
     let key = &call.args[1];
     let mut shard = call.server.store.lock(key);
-    let mut digits = Vec::with_capacity(20);
+    let mut digits = [0; 20];
     let sum = match shard.find::<Text>(key, call.now)? {
         Some(text) => {
             let old = number::parse(text.bytes()).ok_or(Fault::NOT_AN_INTEGER)?;
             let sum = old.checked_add(by).ok_or(Fault::OVERFLOW)?;
-            number::push(&mut digits, sum);
-            text.set(&digits);
+            text.set(number::format(sum, &mut digits));
             sum
         }
         None => {
-            number::push(&mut digits, by);
-            shard.put(key, Value::Text(Text::new(&digits)));
+            shard.put(key, Value::Text(Text::new(number::format(by, &mut digits))));
             by
         }
     };
