@@ -129,6 +129,24 @@ fn a_dropped_future_passes_its_permits_and_its_place_on() {
     });
 }
 
+/// As before, and nobody gives anything back: only the one that gives up can let the other go.
+#[test]
+fn who_gives_up_lets_those_behind_it_go() {
+    loom::model(|| {
+        let shared = Shared::new(1);
+        let mut front = Acquiring::new(2);
+        assert!(front.poll(&shared.raw, &mut Context::from_waker(Waker::noop())).is_pending());
+        let behind = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.take(1))
+        };
+        front.give_up(&shared.raw);
+        behind.join().unwrap();
+        assert_eq!(shared.raw.available(), 0);
+        shared.raw.release(1);
+    });
+}
+
 /// Closing against a waiter and a permit that is given back: the waiter gets the one or the other,
 /// and whoever is told of the close sees what was done before it.
 #[test]
