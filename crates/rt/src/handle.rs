@@ -13,7 +13,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{self, Poll};
+use std::task::{self, Poll, Waker};
 
 /// Why a goroutine or a task gave no result.
 pub struct JoinError(Cause);
@@ -167,18 +167,20 @@ impl<T> JoinHandle<T> {
 /// What an arm of a select asks of a handle ([`crate::select`]).
 impl<T> JoinHandle<T> {
     /// The result, if it has ended.
-    pub(crate) fn take_now(&mut self, cx: &mut task::Context<'_>) -> Option<Result<T, JoinError>> {
+    pub(crate) fn take_if_ended(&mut self) -> Option<Result<T, JoinError>> {
         match &mut self.0 {
             Inner::Goroutine(goroutine) => goroutine.g.join.is_done().then(|| goroutine.take()),
-            Inner::Task(task) => match Pin::new(task).poll(cx) {
-                Poll::Ready(result) => Some(result),
-                Poll::Pending => None,
-            },
+            Inner::Task(task) => {
+                match Pin::new(task).poll(&mut task::Context::from_waker(Waker::noop())) {
+                    Poll::Ready(result) => Some(result),
+                    Poll::Pending => None,
+                }
+            }
         }
     }
 
     /// Leaves `ticket`, to be claimed with `outcome` at the end; `false` if that has come.
-    pub(crate) fn enlist(&mut self, ticket: &Ticket, outcome: u16) -> bool {
+    pub(crate) fn leave_ticket(&mut self, ticket: &Ticket, outcome: u16) -> bool {
         match &mut self.0 {
             Inner::Goroutine(goroutine) => goroutine.enlist(ticket.clone(), outcome),
             Inner::Task(task) => {
@@ -195,7 +197,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Takes the ticket back. (A task keeps a stale one, whose claim fails, to its end.)
-    pub(crate) fn delist(&mut self) {
+    pub(crate) fn withdraw(&mut self) {
         if let Inner::Goroutine(goroutine) = &mut self.0 {
             goroutine.withdraw();
         }

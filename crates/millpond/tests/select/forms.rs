@@ -142,6 +142,39 @@ fn a_local_handle_is_an_arm_too() {
 }
 
 #[test]
+fn children_of_a_scope_and_jobs_are_arms() {
+    from_each(|| {
+        let words = ["to", "be"];
+        let (tx, rx) = chan::bounded::<()>(0);
+        let workers = millpond::pool::Workers::new(1);
+        millpond::scope(|s| {
+            let mut child = s.go(|| rx.recv().map(|()| words[0].len()));
+            let mut job = workers.submit({
+                let rx = rx.clone();
+                move || rx.recv().map(|()| 3)
+            });
+            select! {
+                _ = child.join() => panic!("it has not ended"),
+                _ = job.join() => panic!("it has not ended"),
+                _ = after(Duration::from_millis(1)) => {}
+            }
+            drop(tx);
+            let ended = select! { v = child.join() => v.unwrap(), v = job.join() => v.unwrap() };
+            assert_eq!(ended, Err(RecvError));
+        });
+        let mut done = workers.submit(|| 4);
+        assert_eq!(select! { v = done.join() => v }.unwrap(), 4);
+        assert_eq!(
+            millpond::scope(|s| {
+                let mut child = s.go(|| words.concat());
+                select! { v = child.join() => v.unwrap() }
+            }),
+            "tobe"
+        );
+    });
+}
+
+#[test]
 fn ticks_and_times_are_arms() {
     from_each(|| {
         let ticker = Ticker::new(Duration::from_millis(1));

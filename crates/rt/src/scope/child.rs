@@ -43,7 +43,9 @@ use super::count::{Count, Failure, Member};
 use crate::handle::{JoinError, JoinHandle};
 use crate::panics::short_backtrace;
 use crate::quiet::drop_quietly;
+use crate::select::{JoinArm, Joins};
 use crate::spawn::GoBuilder;
+use crate::wait::Ticket;
 use millpond_prim::sync::{Arc, Lock};
 use std::fmt;
 use std::future::Future;
@@ -206,6 +208,31 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// Whether it has ended. Never waits.
     pub fn is_finished(&self) -> bool {
         self.g.is_finished()
+    }
+}
+
+/// The arm `handle.join()` of a select: that of the goroutine, and then the result.
+impl<T> ScopedJoinHandle<'_, T> {
+    #[doc(hidden)]
+    pub fn __select_join(&mut self) -> JoinArm<'_, Self> {
+        JoinArm::new(self)
+    }
+}
+
+impl<T> Joins for ScopedJoinHandle<'_, T> {
+    type Output = Result<T, JoinError>;
+
+    fn take_now(&mut self) -> Option<Self::Output> {
+        let ended = self.g.take_if_ended()?;
+        Some(self.claim.take(ended))
+    }
+
+    fn enlist(&mut self, ticket: &Ticket, outcome: u16) -> bool {
+        self.g.leave_ticket(ticket, outcome)
+    }
+
+    fn delist(&mut self) {
+        self.g.withdraw();
     }
 }
 

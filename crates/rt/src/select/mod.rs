@@ -52,7 +52,7 @@ mod waker;
 pub use deadline::DeadlineArm;
 pub use done::DoneArm;
 #[cfg(not(loom))]
-pub use join::JoinArm;
+pub use join::{JoinArm, Joins};
 pub use park::{select, try_select};
 pub use poll::Selection;
 #[cfg(not(loom))]

@@ -10,6 +10,7 @@
 
 use millpond_prim::sync::Lock;
 use millpond_rt::JoinError;
+use millpond_rt::select::{JoinArm, Joins};
 use millpond_rt::wait::{Fired, FutureWait, Ticket, WaitReason, Waiting};
 use std::fmt;
 use std::future::Future;
@@ -26,8 +27,8 @@ type Answer<T> = Result<T, JoinError>;
 /// Protected by the lock.
 struct State<T> {
     phase: Phase<T>,
-    /// Of the handle's wait.
-    ticket: Option<Ticket>,
+    /// Of the handle's wait, with the outcome that it wants.
+    ticket: Option<(Ticket, u16)>,
     /// The handle is gone.
     detached: bool,
 }
@@ -83,7 +84,7 @@ impl<T> Cell<T> {
             None
         };
         let ticket = state.ticket.take();
-        let fired = ticket.as_ref().and_then(|ticket| ticket.claim(0));
+        let fired = ticket.as_ref().and_then(|(ticket, outcome)| ticket.claim(*outcome));
         drop(state);
         drop::<Option<Fired>>(fired);
         drop(ticket);
@@ -110,7 +111,7 @@ impl<T> Cell<T> {
             };
             return Some(answer);
         }
-        let older = state.ticket.replace(ticket());
+        let older = state.ticket.replace((ticket(), 0));
         drop(state);
         drop(older);
         None
@@ -164,6 +165,40 @@ impl<T> JobHandle<T> {
             let unwanted = self.cell.answer(Err(JoinError::cancelled()));
             debug_assert!(unwanted.is_none(), "it neither ran nor was its handle gone");
         }
+    }
+}
+
+/// The arm `job.join()` of a select.
+impl<T> JobHandle<T> {
+    #[doc(hidden)]
+    pub fn __select_join(&mut self) -> JoinArm<'_, Self> {
+        JoinArm::new(self)
+    }
+}
+
+impl<T> Joins for JobHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn take_now(&mut self) -> Option<Self::Output> {
+        let done = self.is_finished();
+        done.then(|| self.cell.take_or_wait(|| unreachable!("it has ended")))?
+    }
+
+    fn enlist(&mut self, ticket: &Ticket, outcome: u16) -> bool {
+        self.wait.cancel();
+        let mut state = self.cell.0.lock();
+        if let Phase::Done(_) | Phase::Taken = state.phase {
+            return false;
+        }
+        let older = state.ticket.replace((ticket.clone(), outcome));
+        drop(state);
+        drop(older);
+        true
+    }
+
+    fn delist(&mut self) {
+        let ticket = self.cell.0.lock().ticket.take();
+        drop(ticket);
     }
 }
 
