@@ -46,6 +46,8 @@ mod join;
 mod scope_count;
 
 pub mod context;
+#[cfg(all(test, loom))]
+mod edges;
 pub mod io;
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod queue;

@@ -33,11 +33,14 @@
 //! | [`pool`] | [`Pool`], blocks of bytes, workers |
 //! | `snapshot` | [`Snapshot`]: what is read all the time and replaced now and then |
 //! | `wait_list` | the queue of waiters that all of them use |
+//! | `edges` | models of the order that all of them promise; the table is `ORDERING.md` |
 //! | `until` | limits of a wait: a time, a context, turned into a deadline only when somebody really waits |
 
 mod barrier;
 pub mod chan;
 mod condvar;
+#[cfg(all(test, loom))]
+mod edges;
 mod mutex;
 mod once;
 mod once_cell;
