@@ -136,8 +136,13 @@ mod tests {
                 thread::spawn(move || (base..base + 2).for_each(|number| push(&inbox, number)))
             })
             .collect();
-        let mut all = take(&inbox);
+        // The owner is spawned last: loom forgets an early load once a pusher has loaded too.
+        let owner = {
+            let inbox = inbox.clone();
+            thread::spawn(move || take(&inbox))
+        };
         pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+        let mut all = owner.join().unwrap();
         all.extend(take(&inbox));
         for base in [0, 10] {
             let of_one: Vec<_> = all.iter().filter(|n| **n / 10 == base / 10).collect();

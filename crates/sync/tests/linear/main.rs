@@ -165,7 +165,7 @@ async fn perform<R: Runner>(
         },
         Op::Recv => runner.recv(rx).await.map_or(Seen::RecvClosed, Seen::Got),
         Op::Close => {
-            if value % 2 == 0 {
+            if value.is_multiple_of(2) {
                 tx.close()
             } else {
                 rx.close()
