@@ -42,7 +42,7 @@ fn beside(greedy: impl FnOnce(Arc<AtomicBool>) + Send + 'static) {
         let began = Instant::now();
         let stop = Arc::new(AtomicBool::new(false));
         greedy(stop.clone());
-        let third = go(|| (0..1_000).for_each(|_| yield_now()));
+        let third = go(|| (0..200).for_each(|_| yield_now()));
         let sleeper = go(|| (0..10).for_each(|_| millpond::time::sleep(Duration::from_millis(2))));
         let task = spawn(async {
             for _ in 0..10 {
