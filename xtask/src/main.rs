@@ -1,16 +1,17 @@
 //! The project's own checks and test runs: `cargo xtask <command>`.
 //!
 //! This file owns the command line and nothing else. Each command is a module: `tidy` holds the rules that no
-//! compiler knows, `test` is the one test command of the project, `sanitize` runs the tests under a sanitizer.
-//! [`cargo`] and [`run`] are what the last two share.
+//! compiler knows, `test` is the one test command of the project, `bench` measures side by side with other
+//! runtimes, `sanitize` runs the tests under a sanitizer. [`cargo`] and [`run`] are what they share.
 //!
-//! Every command prints what is wrong and ends with status 1 if anything is; a command line that is not understood ends
-//! with status 2 and the usage.
+//! Every command prints what is wrong and ends with status 1 if anything is; a command line that is not understood
+//! ends with status 2 and the usage.
 //!
-//! Rejected: `clap`. Three commands and a handful of flags do not pay for its build time, which every fresh clone and
-//! every CI run would spend before the first check.
+//! Rejected: `clap`. Four commands and a handful of flags do not pay for its build time, which every fresh clone
+//! and every CI run would spend before the first check.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cargo;
 mod run;
 mod sanitize;
@@ -20,7 +21,7 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy | test | sanitize";
+const USAGE: &str = "usage: cargo xtask tidy | test | bench | sanitize";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,9 +31,10 @@ fn main() -> ExitCode {
             tidy::run(&root).map(|()| true).map_err(Problem::from)
         }
         Some((command, rest)) if command == "test" => test::run(&root, rest),
+        Some((command, rest)) if command == "bench" => bench::run(&root, rest),
         Some((command, rest)) if command == "sanitize" => sanitize::run(&root, rest),
         Some((help, _)) if help == "--help" || help == "help" => {
-            println!("{USAGE}\n{}\n{}", test::USAGE, sanitize::USAGE);
+            println!("{USAGE}\n{}\n{}\n{}", test::USAGE, bench::USAGE, sanitize::USAGE);
             Ok(true)
         }
         _ => {

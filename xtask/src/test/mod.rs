@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the one test command of the project.
 //!
 //! 1. [`plan`] turns the command line into a list of suites;
-//! 2. `plain`, `release` and `loom` are a `cargo test` each; the other suites run the programs of [`binaries`] again
-//!    under another setting, and share their build with `plain`;
+//! 2. `plain`, `release`, `loom` and `bench` are `cargo test`s of their own; the other suites run the programs of
+//!    [`binaries`] again under another setting, and share their build with `plain`;
 //! 3. [`crate::run`] runs each command, shows its output and counts the results;
 //! 4. a table closes the run, and the last line is `N passed, N failed`, alone.
 //!
@@ -103,6 +103,7 @@ fn run_suite(
             run_command(&mut command, LIMIT)
         }
         Kind::Loom => run_command(&mut loom(workspace), LIMIT),
+        Kind::Bench => bench(workspace),
         Kind::Again { packages, setting } => {
             if built.is_none() {
                 match binaries::build(workspace, &test_arguments(workspace)) {
@@ -147,6 +148,17 @@ fn again(
             break;
         }
     }
+    tally
+}
+
+/// The benchmarks: their workspace, and the driver with real programs.
+fn bench(workspace: &Workspace) -> Tally {
+    let mut programs = cargo::command(&workspace.root.join("bench"));
+    programs.args(["test", "--release", "--locked", "--workspace", "--target-dir"]);
+    let mut tally = run_command(programs.arg(workspace.target.join("bench")), LIMIT);
+    let mut driver = cargo::command(&workspace.root);
+    driver.args(["test", "-p", "xtask", "--test", "bench", "--", "--ignored"]);
+    tally.add(run_command(&mut driver, LIMIT));
     tally
 }
 

@@ -7,6 +7,7 @@
 //! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
 //! | `release` | processes and stress with their full counts: a million goroutines, ten times | `--release` |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
+//! | `bench` | the benchmarks' own tests, and a tiny run of them | `--release`, the rivals built |
 //!
 //! One processor makes every hand-over a switch, two is the smallest count that steals, eight is more than this kind of
 //! machine has, so that threads are preempted at bad moments. The guard suite runs the mode of kernels without
@@ -41,6 +42,8 @@ pub enum Kind {
     Release,
     /// `cargo test` of the models.
     Loom,
+    /// The other workspace, and the test of the driver that needs its programs.
+    Bench,
 }
 
 /// One suite.
@@ -64,6 +67,7 @@ pub const SUITES: &[Suite] = &[
     },
     Suite { name: "release", kind: Kind::Release },
     Suite { name: "loom", kind: Kind::Loom },
+    Suite { name: "bench", kind: Kind::Bench },
 ];
 
 const fn procs(name: &'static str, count: &'static str) -> Suite {

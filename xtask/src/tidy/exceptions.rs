@@ -91,6 +91,10 @@ pub const PROJECT: Exceptions = Exceptions {
     ],
     unsafe_files: &[
         UnsafeFile {
+            path: "bench/may/src/spawn.rs",
+            reason: "states once what may's unsafe spawn asks of a benchmark",
+        },
+        UnsafeFile {
             path: "crates/net/src/hyper.rs",
             reason: "lends hyper's uninitialised buffer to the kernel",
         },

@@ -4,6 +4,8 @@
 //! else; an arrow between two crates of one layer, and an arrow upwards that only tests use, has to be listed in
 //! the exceptions with its reason. A crate that is not in the table has no place yet, and the rule says so.
 //!
+//! The benchmarks stand above everything and see what a user sees: the facade, and each other.
+//!
 //! The manifest decides what cargo links; the paths in the sources decide what a file talks to. Both are checked,
 //! because a dev-dependency of the manifest is visible to every unit test in `src`.
 
@@ -31,6 +33,14 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 const RULE: &str = "layers";
+
+/// What users depend on.
+const FACADE: &str = "millpond";
+
+/// The packages of the other workspace.
+fn is_benchmark(name: &str) -> bool {
+    name.starts_with("bench-")
+}
 
 fn layer(name: &str) -> Option<u8> {
     LAYERS.iter().find(|(krate, _)| *krate == name).map(|&(_, layer)| layer)
@@ -64,7 +74,7 @@ impl Sideways {
 
 fn check_manifest(krate: &Crate, exceptions: &Exceptions, out: &mut Vec<Violation>) {
     let manifest = format!("{}/Cargo.toml", krate.folder);
-    if krate.name != "xtask" && layer(&krate.name).is_none() {
+    if krate.name != "xtask" && !is_benchmark(&krate.name) && layer(&krate.name).is_none() {
         let what = format!("{} has no layer: give it one in xtask/src/tidy/layers.rs", krate.name);
         out.push(Violation::new(&manifest, 1, RULE, what));
         return;
@@ -99,6 +109,10 @@ fn judge(from: &str, arrow: &Arrow, exceptions: &Exceptions) -> Option<String> {
     let to = &arrow.to;
     if from == "xtask" {
         return Some(format!("xtask must build when {to} does not: remove the dependency"));
+    }
+    if is_benchmark(from) {
+        let seen = to == FACADE || is_benchmark(to);
+        return (!seen).then(|| format!("a benchmark sees what users see, {FACADE}, and not {to}"));
     }
     if let (Some(above), Some(below)) = (layer(from), layer(to))
         && above > below
@@ -167,6 +181,16 @@ mod tests {
         let used = tree(&[("millpond", &[("millpond-macros", false)])]);
         assert!(problems(&used, &MACROS).is_empty());
         assert!(problems(&tree(&[("millpond", &[])]), &MACROS)[0].contains("remove the entry"));
+    }
+
+    #[test]
+    fn a_benchmark_sees_the_facade_and_nothing_below_it() {
+        let arrows: &[(&str, bool)] = &[("millpond", false), ("bench-common", false)];
+        assert!(problems(&tree(&[("bench-millpond", arrows)]), &NONE).is_empty());
+        let below = tree(&[("bench-millpond", &[("millpond-rt", false)])]);
+        assert!(problems(&below, &NONE)[0].contains("what users see"));
+        let above = tree(&[("millpond", &[("bench-common", true)])]);
+        assert_eq!(problems(&above, &NONE).len(), 1);
     }
 
     #[test]

@@ -21,8 +21,8 @@ const MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
 /// Macros that print.
 const PRINTS: &[&str] = &["print", "println", "eprint", "eprintln"];
 
-/// Crates that are programs, where printing is the purpose.
-const PROGRAMS: &[&str] = &["millpond-cli", "xtask"];
+/// Crates that are programs, where printing is the purpose, by the beginning of their names.
+const PROGRAMS: &[&str] = &["bench-", "millpond-cli", "xtask"];
 
 /// Words that mark a comment as a promise.
 const MARKERS: &[&str] =
@@ -47,7 +47,8 @@ pub fn check(tree: &Tree, exceptions: &Exceptions, out: &mut Vec<Violation>) {
         check_paths(&source.path, &source.text, out);
         let krate = tree.crate_of(&source.path);
         let in_library = krate.is_some_and(|krate| {
-            krate.holds_in_src(&source.path) && !PROGRAMS.contains(&krate.name.as_str())
+            krate.holds_in_src(&source.path)
+                && !PROGRAMS.iter().any(|program| krate.name.starts_with(program))
         });
         if in_library && let Some((line, count)) = printing(source) {
             prints.push((source.path.as_str(), line, count));

@@ -15,13 +15,16 @@ use std::{fs, io};
 /// Folders that hold no text of ours.
 const SKIPPED: &[&str] = &["target", ".git", "node_modules", "corpus"];
 
+/// The folder of the other workspace: the benchmarks, which depend on half the ecosystem.
+pub const BENCHMARKS: &str = "bench";
+
 /// Endings of the texts that are checked besides Rust.
 const TEXTS: &[&str] = &["md", "toml", "sh", "yml", "yaml", "c", "h", "go", "py"];
 
 /// The whole repository, in memory.
 #[derive(Default)]
 pub struct Tree {
-    /// The packages of the workspace.
+    /// The packages of both workspaces.
     pub crates: Vec<Crate>,
     /// All Rust files.
     pub sources: Vec<Source>,
@@ -54,8 +57,10 @@ pub struct Arrow {
 impl Tree {
     /// Reads the repository at `root`.
     pub fn load(root: &Path) -> Result<Tree, String> {
-        let mut tree =
-            Tree { crates: parse_metadata(&cargo::metadata(root)?, root)?, ..Tree::default() };
+        let workspaces = [root.to_path_buf(), root.join(BENCHMARKS)];
+        let metadata: Vec<_> =
+            workspaces.iter().map(|root| cargo::metadata(root)).collect::<Result<_, _>>()?;
+        let mut tree = Tree { crates: parse_metadata(&metadata, root)?, ..Tree::default() };
         tree.walk(root, "").map_err(|error| format!("cannot read the sources: {error}"))?;
         Ok(tree)
     }
@@ -104,11 +109,14 @@ impl Crate {
     }
 }
 
-/// Reads the answer of `cargo metadata`.
-fn parse_metadata(metadata: &Value, root: &Path) -> Result<Vec<Crate>, String> {
-    let packages = metadata["packages"].as_array().ok_or("cargo metadata: no packages")?;
+/// Reads the answers of `cargo metadata`, one for each workspace.
+fn parse_metadata(metadata: &[Value], root: &Path) -> Result<Vec<Crate>, String> {
+    let mut packages = Vec::new();
+    for workspace in metadata {
+        packages.extend(workspace["packages"].as_array().ok_or("cargo metadata: no packages")?);
+    }
     let names: Vec<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
-    packages.iter().map(|package| parse_package(package, &names, root)).collect()
+    packages.into_iter().map(|package| parse_package(package, &names, root)).collect()
 }
 
 fn parse_package(package: &Value, names: &[&str], root: &Path) -> Result<Crate, String> {
@@ -140,7 +148,7 @@ mod tests {
     use super::*;
 
     fn parse(json: &str, root: &str) -> Result<Vec<Crate>, String> {
-        parse_metadata(&serde_json::from_str(json).unwrap(), Path::new(root))
+        parse_metadata(&[serde_json::from_str(json).unwrap()], Path::new(root))
     }
 
     #[test]
@@ -158,6 +166,20 @@ mod tests {
         assert_eq!(arrows, [("a", false), ("a", true)]);
         assert!(crates[0].holds_in_src("crates/a/src/x.rs"));
         assert!(!crates[0].holds("crates/ab/src/x.rs"));
+    }
+
+    #[test]
+    fn arrows_lead_from_one_workspace_into_the_other() {
+        let workspace = |name: &str, dependencies: &str| {
+            let json = format!(
+                r#"{{"packages": [{{"name": "{name}", "manifest_path": "/r/{name}/Cargo.toml",
+                     "dependencies": [{dependencies}], "targets": []}}]}}"#
+            );
+            serde_json::from_str(&json).unwrap()
+        };
+        let both = [workspace("a", ""), workspace("b", r#"{"name": "a", "kind": null}"#)];
+        let crates = parse_metadata(&both, Path::new("/r")).unwrap();
+        assert_eq!((crates[1].arrows[0].to.as_str(), crates[1].arrows[0].dev), ("a", false));
     }
 
     #[test]
