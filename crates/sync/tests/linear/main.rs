@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// So many histories for each capacity.
-const ROUNDS: usize = 50;
+/// So many histories for each capacity, kind of caller and mixture of operations.
+const ROUNDS: usize = 25;
 
 const UNBOUNDED: usize = usize::MAX;
 
