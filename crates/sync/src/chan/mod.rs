@@ -21,7 +21,8 @@
 //! *Happens-before*: a send happens before the receive of its value completes. On a channel of
 //! capacity `n`, the `k`-th receive happens before the `k + n`-th send completes (a rendezvous:
 //! the receive has happened when the send returns). Closing happens before a receive, or a send,
-//! that fails because of it.
+//! that fails because of it. A receive future that is dropped after a value was handed to it counts
+//! as a receive here, although the value goes on to the next. `ORDERING.md` has the whole table.
 //!
 //! Where to read on: `state` (the steps under the lock), `promise` (values made late), `sender` and
 //! `receiver` (the handles and the blocking forms), `future` (the async forms), `select` (the arms
