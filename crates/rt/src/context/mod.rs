@@ -202,6 +202,13 @@ impl Context {
         }
     }
 
+    /// How many waits are registered with it: in line wherever they wait, and about to leave or gone.
+    /// For tests, which wait for that instead of for time.
+    #[doc(hidden)]
+    pub fn waiters(&self) -> usize {
+        self.scope.as_ref().map_or(0, |scope| scope.waiters())
+    }
+
     /// Waiters and children of its scope, and room for how many children. For tests.
     #[cfg(test)]
     pub(crate) fn footprint(&self) -> (usize, usize, usize) {

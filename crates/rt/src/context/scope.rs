@@ -205,6 +205,11 @@ impl Scope {
         drop((child, rest));
     }
 
+    /// How many waits are registered.
+    pub(super) fn waiters(&self) -> usize {
+        self.inner.lock().waiters.footprint().0
+    }
+
     /// How many waiters and children there are, and room for how many children.
     #[cfg(test)]
     pub(super) fn footprint(&self) -> (usize, usize, usize) {

@@ -15,11 +15,17 @@
 //! that child has unlocked. So nothing of the count lies in the owner's frame (`std::thread::scope`
 //! keeps its `ScopeData` in an `Arc` for the same reason).
 //!
+//! *A scope that failed cancels its context*, if it has one. The right to cancel is left here, under
+//! the lock, by whoever makes the context ([`Count::cancels`]), and used by whoever fails first: each
+//! of the two sees what the other did, whichever comes first. It is used after unlocking, because a
+//! cancellation runs wakers, which are user code.
+//!
 //! Everything is under one lock: a child takes it twice in its life, and the tickets in here come
 //! from parked goroutines and threads, never from futures, so dropping one under it runs no code
 //! of a user. Rejected: an atomic count with the lock for its edges only, as a wait group has it;
 //! with a limit every leave has to look at the queue as well.
 
+use crate::context::Cancel;
 use crate::coop;
 use crate::wait::{Fired, Ticket, WaitReason, Waiting};
 use millpond_prim::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +45,7 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) struct Count {
     state: Lock<State>,
-    /// Atomic: goes up once. Whether anything failed, also what a join has dealt with.
+    /// Atomic: goes up once, under the lock. Whether anything failed, also what a join has dealt with.
     failed: AtomicBool,
 }
 
@@ -57,13 +63,15 @@ struct State {
     owner: Option<Ticket>,
     /// Who waits for a place, longest first.
     queue: VecDeque<Ticket>,
+    /// Ends the scope's context, from when that is made until something fails.
+    cancel: Option<Cancel>,
 }
 
 impl Count {
     /// Nothing counted, and room for `limit`.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let (owner, queue) = (None, VecDeque::new());
-        let state = State { live: 0, limit, panicked: 0, lost: 0, owner, queue };
+        let (owner, queue, cancel) = (None, VecDeque::new(), None);
+        let state = State { live: 0, limit, panicked: 0, lost: 0, owner, queue, cancel };
         Arc::new(Self { state: Lock::new(state), failed: AtomicBool::new(false) })
     }
 
@@ -129,9 +137,35 @@ impl Count {
         }
     }
 
-    /// Something has failed: the one place where that becomes known.
+    /// Something has failed: the one place where that becomes known. Cancels the scope's context.
     pub(crate) fn fail(&self) {
+        let mut state = self.state.lock();
         self.failed.store(true, Ordering::Release);
+        let cancel = state.cancel.take();
+        drop(state);
+        if let Some(cancel) = cancel {
+            cancel.cancel();
+        }
+    }
+
+    /// The scope has a context now, which `cancel` ends: when something fails, or at once if
+    /// something has.
+    pub(crate) fn cancels(&self, cancel: Cancel) {
+        let mut state = self.state.lock();
+        if !self.failed.load(Ordering::Relaxed) {
+            state.cancel = Some(cancel);
+            return;
+        }
+        drop(state);
+        cancel.cancel();
+    }
+
+    /// The scope has ended, and its context with it.
+    pub(crate) fn end(&self) {
+        let cancel = self.state.lock().cancel.take();
+        if let Some(cancel) = cancel {
+            cancel.cancel();
+        }
     }
 
     /// Whether anything has failed.
@@ -269,6 +303,22 @@ mod models {
             });
             assert_eq!(frame.end(), [1, 1]);
             children.into_iter().for_each(|child| child.join().unwrap());
+        });
+    }
+
+    /// A context is made while something fails: it is cancelled, whichever came first.
+    #[test]
+    fn a_failure_always_reaches_the_context() {
+        loom::model(|| {
+            let count = Count::new(usize::MAX);
+            let failing = {
+                let count = count.clone();
+                thread::spawn(move || count.note(Failure::Panic))
+            };
+            let (ctx, cancel) = crate::context::Context::background().with_cancel();
+            count.cancels(cancel);
+            failing.join().unwrap();
+            assert!(ctx.is_done() && count.is_failed());
         });
     }
 

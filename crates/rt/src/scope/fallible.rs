@@ -4,8 +4,9 @@
 //! waits, so it may borrow as the children may; it is read when all of them have ended. That
 //! something has failed is known to the count (`Count::fail`), because panics go there as well.
 //!
-//! Nobody is stopped from outside: a goroutine cannot be. Those that run look at
-//! [`TryScope::is_failed`] where it is worth while, and those that start later do so all the same, as
+//! Nobody is stopped from outside: a goroutine cannot be. Those that wait do so under the scope's
+//! [context](Scope::context), which the first failure cancels; those that compute look at
+//! [`TryScope::is_failed`] where it is worth while; and those that start later do so all the same, as
 //! in Go.
 
 use super::{Builder, Scope, ScopedJoinHandle};
@@ -140,7 +141,7 @@ impl<'scope, E> TryScope<'scope, '_, E> {
         drop(later);
     }
 
-    /// Whether anything has failed: an error was kept, the body or a goroutine panicked (also if a
+    /// Whether anything has failed (then the scope's [context](Scope::context) is done too): an error was kept, the body or a goroutine panicked (also if a
     /// join has dealt with it), or a goroutine could not run. Never waits; cheap enough to ask in a
     /// loop.
     pub fn is_failed(&self) -> bool {

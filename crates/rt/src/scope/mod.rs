@@ -23,6 +23,12 @@
 //! are invariant. A local *of the body* is shorter than `'scope`, for the body ends first: children
 //! cannot borrow it.
 //!
+//! # The context
+//! A scope can have a context: [`Scope::context`], below the one that [`Builder::context`] names. It is
+//! cancelled by the first failure, and at the latest when the scope has ended; so children that wait
+//! with the `_ctx` forms end when another fails, and what was bound to the scope ends with it. It is
+//! made when it is first asked for: a scope that nobody asks allocates none.
+//!
 //! # The end of a runtime
 //! A goroutine that has started when its runtime ends is frozen for ever, with its borrows. If the
 //! scope belongs to a goroutine of the same runtime, that one is frozen as well. But if a *plain thread*
@@ -43,6 +49,7 @@ mod fallible;
 pub use child::ScopedJoinHandle;
 pub use fallible::{TryScope, try_scope};
 
+use crate::context::Context;
 use crate::quiet::Bomb;
 use crate::spawn::GoBuilder;
 use count::{Count, Failure};
@@ -50,6 +57,7 @@ use millpond_prim::sync::Arc;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::OnceLock;
 
 /// Runs `body`, and returns when every goroutine that was started through its [`Scope`] has ended.
 /// So these may borrow from the caller. Parks the goroutine, or blocks the plain thread; in a task
@@ -113,6 +121,7 @@ where
 pub struct Builder {
     goroutines: GoBuilder,
     limit: Option<usize>,
+    parent: Context,
 }
 
 impl Builder {
@@ -134,6 +143,29 @@ impl Builder {
             "scope::Builder::limit(0): no goroutine could start; expected 1 or more"
         );
         self.limit = Some(limit);
+        self
+    }
+
+    /// The scope's [context](Scope::context) is made from `ctx`: it carries its values, and is done
+    /// when `ctx` is. The end of `ctx` is no failure of the scope, and goroutines can still be
+    /// started; they see it where they wait with the scope's context. Default: the background.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; }
+    /// # millpond_rt::Builder::new().procs(1).run(|| {
+    /// use millpond::{Context, context::ContextError, scope, time::sleep_ctx};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// scope::Builder::new().context(&ctx).run(|s| {
+    ///     let child = s.go(|| sleep_ctx(s.context(), Duration::from_secs(3600)));
+    ///     cancel.cancel();
+    ///     assert_eq!(child.join().unwrap(), Err(ContextError::Cancelled));
+    /// });
+    /// # }).unwrap();
+    /// ```
+    pub fn context(mut self, ctx: &Context) -> Self {
+        self.parent = ctx.clone();
         self
     }
 
@@ -163,6 +195,10 @@ impl Builder {
 pub struct Scope<'scope, 'env: 'scope> {
     count: Arc<Count>,
     goroutines: GoBuilder,
+    /// What the scope's context is made from.
+    parent: Context,
+    /// The scope's context, once somebody has asked for it. The right to cancel it is the count's.
+    context: OnceLock<Context>,
     /// Invariant, or a child could be given a borrow that is shorter than the scope.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -174,6 +210,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Self {
             count: Count::new(builder.limit.unwrap_or(usize::MAX)),
             goroutines: builder.goroutines,
+            parent: builder.parent,
+            context: OnceLock::new(),
             scope: PhantomData,
             env: PhantomData,
         }
@@ -183,12 +221,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     #[track_caller]
     fn enclose<T>(&self, body: impl FnOnce() -> T) -> T {
         let result = catch_unwind(AssertUnwindSafe(body));
+        let bomb = Bomb("scope: unwound while waiting for goroutines that borrow from the caller");
         if result.is_err() {
             self.count.fail();
         }
-        let bomb = Bomb("scope: unwound while waiting for goroutines that borrow from the caller");
         self.count.wait();
         bomb.defuse();
+        self.count.end();
         let value = result.unwrap_or_else(|payload| resume_unwind(payload));
         match self.count.unforgiven() {
             None => value,
@@ -197,6 +236,36 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 "a scoped goroutine did not run: there was no stack for it, or its runtime ended"
             ),
         }
+    }
+
+    /// The scope's context. It is done, as cancelled, as soon as anything has failed: a goroutine
+    /// panicked or could not run (also if a join has dealt with it), the body panicked, or in a
+    /// [`TryScope`] an error was kept; else when the scope has ended. And it is done when the
+    /// context that it was [made from](Builder::context) is. Go's `errgroup.WithContext`.
+    ///
+    /// Children that wait with it end when another fails. A clone may outlive the scope.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; }
+    /// # millpond_rt::Builder::new().procs(1).run(|| {
+    /// use millpond::{context::ContextError, time::sleep_ctx, try_scope};
+    /// use std::time::Duration;
+    ///
+    /// let result = try_scope(|s| {
+    ///     let patient = s.go(|| sleep_ctx(s.context(), Duration::from_secs(3600)));
+    ///     s.go_try(|| "seven".parse::<u32>());
+    ///     assert_eq!(patient.join().unwrap(), Err(ContextError::Cancelled));
+    ///     Ok(())
+    /// });
+    /// assert!(result.is_err());
+    /// # }).unwrap();
+    /// ```
+    pub fn context(&self) -> &Context {
+        self.context.get_or_init(|| {
+            let (ctx, cancel) = self.parent.with_cancel();
+            self.count.cancels(cancel);
+            ctx
+        })
     }
 
     /// Starts a goroutine that may borrow what outlives the scope. While as many run as the scope's
