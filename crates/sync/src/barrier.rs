@@ -20,6 +20,7 @@
 use crate::until::Until;
 use crate::wait_list::{Key, WaitList};
 use millpond_prim::sync::Lock;
+use millpond_rt::context::{self, ContextError};
 use millpond_rt::coop;
 use millpond_rt::wait::{Fired, FutureWait, Ticket, WaitReason, Waiting};
 use std::fmt;
@@ -128,6 +129,30 @@ impl Barrier {
     /// ```
     pub fn wait_timeout(&self, limit: Duration) -> Option<BarrierWaitResult> {
         self.wait_until(Until::After(limit))
+    }
+
+    /// As [`wait`](Self::wait), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done before the barrier opens; then the arrival is taken
+    /// back. If it is done already, even if this would have been the last: then there is none.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, context::ContextError, sync::Barrier};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let barrier = Barrier::new(2);
+    /// assert_eq!(barrier.wait_ctx(&ctx), Err(ContextError::DeadlineExceeded));
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| barrier.wait());
+    ///     barrier.wait();
+    /// });
+    /// ```
+    pub fn wait_ctx(&self, ctx: &context::Context) -> Result<BarrierWaitResult, ContextError> {
+        ctx.check()?;
+        self.wait_until(Until::Done(ctx)).ok_or_else(|| ctx.why())
     }
 
     /// As [`wait`](Self::wait), as a future for tasks. It arrives when it is first polled; dropping

@@ -67,8 +67,8 @@ pub use once_cell::{OnceCell, OnceCellWaitFuture};
 pub use pool::{Pool, PoolGuard};
 pub use rwlock::{ReadFuture, RwLock, RwLockReadGuard, RwLockWriteGuard, WriteFuture};
 pub use semaphore::{
-    AcquireError, AcquireFuture, AcquireOwnedFuture, AcquireTimeoutError, OwnedSemaphorePermit,
-    Semaphore, SemaphorePermit, TryAcquireError,
+    AcquireCtxError, AcquireError, AcquireFuture, AcquireOwnedFuture, AcquireTimeoutError,
+    OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError,
 };
 #[cfg(not(loom))]
 pub use snapshot::{Cached, Snapshot, SnapshotGuard};

@@ -17,7 +17,7 @@ use crate::until::Until;
 use crate::wait_list::{Key, WaitList};
 use millpond_prim::sync::Lock;
 use millpond_prim::sync::atomic::{AtomicU8, Ordering};
-use millpond_rt::wait::{FutureWait, Outcome, Ticket, WaitReason, Waiting};
+use millpond_rt::wait::{FutureWait, Ticket, WaitReason, Waiting};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -124,16 +124,17 @@ impl Once {
     }
 
     fn look_until(&self, mode: Mode, until: Until) -> Begun<'_> {
-        let deadline = until.deadline();
+        // Once for all waits of this attempt.
+        let until = until.fixed();
         loop {
             let waiting = Waiting::begin();
             let key = match self.look(mode, || waiting.ticket()) {
                 Ok(begun) => return begun,
                 Err(key) => key,
             };
-            let outcome = waiting.park(WaitReason::Once, deadline);
+            let outcome = waiting.park_until(WaitReason::Once, until);
             self.waiters.lock().remove(key);
-            if outcome == Outcome::TimedOut {
+            if !outcome.is_fired() {
                 return Begun::TimedOut;
             }
         }

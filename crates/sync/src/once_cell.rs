@@ -16,6 +16,7 @@
 
 use crate::once::{Begun, Once, OnceFuture, Run};
 use crate::until::Until;
+use millpond_rt::context::{self, ContextError};
 use std::cell::UnsafeCell;
 use std::convert::Infallible;
 use std::fmt;
@@ -199,6 +200,26 @@ impl<T> OnceCell<T> {
     /// As [`wait`](Self::wait), for at most `limit`; `None` if that passed first.
     pub fn wait_timeout(&self, limit: Duration) -> Option<&T> {
         self.wait_until(Until::After(limit))
+    }
+
+    /// As [`wait`](Self::wait), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done first, or is done already, even if the value is
+    /// set ([`get`](Self::get) asks for that).
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, context::ContextError, sync::OnceCell};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let never = OnceCell::<u8>::new();
+    /// assert_eq!(never.wait_ctx(&ctx), Err(ContextError::DeadlineExceeded));
+    /// ```
+    pub fn wait_ctx(&self, ctx: &context::Context) -> Result<&T, ContextError> {
+        ctx.check()?;
+        self.wait_until(Until::Done(ctx)).ok_or_else(|| ctx.why())
     }
 
     /// As [`wait`](Self::wait), as a future for tasks.

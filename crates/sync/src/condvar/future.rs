@@ -15,7 +15,7 @@ use millpond_rt::wait::FutureWait;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Waits for a notification of a [`Condvar`] and locks the mutex again. From
 /// [`Condvar::wait_async`].
@@ -50,6 +50,16 @@ impl<'a, T: ?Sized> Future for CondvarWaitFuture<'a, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
+            // The two polls may run a waker's clone and drop, which may panic: the state stays in
+            // place meanwhile, for the drop of the future to take what it holds.
+            let ready = match &mut this.state {
+                State::Holding(_) | State::Over => None,
+                State::Waiting(..) => {
+                    ready!(this.wait.poll(cx));
+                    None
+                }
+                State::Locking(lock, _) => Some(ready!(Pin::new(lock).poll(cx))),
+            };
             match std::mem::replace(&mut this.state, State::Over) {
                 State::Holding(guard) => {
                     let mutex = MutexGuard::mutex(&guard);
@@ -60,20 +70,10 @@ impl<'a, T: ?Sized> Future for CondvarWaitFuture<'a, T> {
                     drop(guard);
                 }
                 State::Waiting(mutex, place) => {
-                    if this.wait.poll(cx).is_pending() {
-                        this.state = State::Waiting(mutex, place);
-                        return Poll::Pending;
-                    }
                     let notice = this.leave(place);
                     this.state = State::Locking(mutex.lock_async(), notice);
                 }
-                State::Locking(mut lock, notice) => match Pin::new(&mut lock).poll(cx) {
-                    Poll::Ready(guard) => return Poll::Ready(guard),
-                    Poll::Pending => {
-                        this.state = State::Locking(lock, notice);
-                        return Poll::Pending;
-                    }
-                },
+                State::Locking(..) => return Poll::Ready(ready.expect("locked by the poll above")),
                 State::Over => panic!("CondvarWaitFuture: polled after it was ready"),
             }
         }

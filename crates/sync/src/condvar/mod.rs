@@ -50,6 +50,7 @@ use crate::mutex::MutexGuard;
 use crate::until::Until;
 use crate::wait_list::{FiredList, WaitList};
 use millpond_prim::sync::Lock;
+use millpond_rt::context::{Context, ContextError};
 use millpond_rt::wait::{WaitReason, Waiting};
 use std::fmt;
 use std::time::Duration;
@@ -161,6 +162,67 @@ impl Condvar {
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
         let (guard, met) = self.wait_while_until(guard, Until::After(limit), condition);
         (guard, WaitTimeoutResult(!met))
+    }
+
+    /// As [`wait`](Self::wait), until `ctx` is done. The mutex is locked again in either case, for
+    /// which there is no limit.
+    ///
+    /// Beside the guard: [`ContextError`] if the context was done before a notification came. If it
+    /// is done already, the mutex stays locked.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, context::ContextError};
+    /// use millpond::sync::{Condvar, Mutex};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let (mutex, changed) = (Mutex::new(1), Condvar::new());
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| cancel.cancel());
+    ///     let (guard, result) = changed.wait_ctx(&ctx, mutex.lock());
+    ///     assert_eq!((*guard, result), (1, Err(ContextError::Cancelled)));
+    /// });
+    /// ```
+    pub fn wait_ctx<'a, T: ?Sized>(
+        &self,
+        ctx: &Context,
+        guard: MutexGuard<'a, T>,
+    ) -> (MutexGuard<'a, T>, Result<(), ContextError>) {
+        if let Some(error) = ctx.err() {
+            return (guard, Err(error));
+        }
+        let (guard, notified) = self.wait_until(guard, Until::Done(ctx));
+        (guard, if notified { Ok(()) } else { Err(ctx.why()) })
+    }
+
+    /// Waits until `condition` is false, or `ctx` is done.
+    ///
+    /// Beside the guard: [`ContextError`] if the context was done already (then the condition is not
+    /// looked at), or ended the wait with `condition` still true.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, context::ContextError};
+    /// use millpond::sync::{Condvar, Mutex};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let (queue, not_empty) = (Mutex::new(Vec::<u8>::new()), Condvar::new());
+    /// let (guard, result) = not_empty.wait_while_ctx(&ctx, queue.lock(), |queue| queue.is_empty());
+    /// assert!(guard.is_empty());
+    /// assert_eq!(result, Err(ContextError::DeadlineExceeded));
+    /// ```
+    pub fn wait_while_ctx<'a, T: ?Sized>(
+        &self,
+        ctx: &Context,
+        guard: MutexGuard<'a, T>,
+        condition: impl FnMut(&mut T) -> bool,
+    ) -> (MutexGuard<'a, T>, Result<(), ContextError>) {
+        if let Some(error) = ctx.err() {
+            return (guard, Err(error));
+        }
+        let (guard, met) = self.wait_while_until(guard, Until::Done(ctx), condition);
+        (guard, if met { Ok(()) } else { Err(ctx.why()) })
     }
 
     /// As [`wait`](Self::wait), as a future for tasks. The mutex stays locked until the future is

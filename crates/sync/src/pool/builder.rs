@@ -6,7 +6,9 @@
 use super::bound::Bound;
 use super::core::{AtBound, Core};
 use super::handle::{Make, Pool, Reset, Shared};
+use super::life::Life;
 use super::shards::Shards;
+use millpond_rt::Context;
 use std::fmt;
 
 /// How many idle values a pool keeps unless told.
@@ -38,11 +40,13 @@ pub struct PoolBuilder<T> {
     reset: Option<Reset<T>>,
     max_idle: usize,
     bound: Option<(usize, AtBound)>,
+    context: Option<Context>,
 }
 
 impl<T: Send + 'static> PoolBuilder<T> {
     pub(super) fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        Self { make: Box::new(make), reset: None, max_idle: MAX_IDLE, bound: None }
+        let make = Box::new(make);
+        Self { make, reset: None, max_idle: MAX_IDLE, bound: None, context: None }
     }
 
     /// Runs when a value goes back, in the goroutine that gives it, and makes it clean. If it
@@ -70,6 +74,34 @@ impl<T: Send + 'static> PoolBuilder<T> {
         self
     }
 
+    /// Binds the pool to the end of `ctx`, which may be that of a
+    /// [scope](millpond_rt::scope::Scope::context): then it is closed, as by [`Pool::close`]. What is
+    /// idle is dropped, and from then on all that comes back; gets make values and keep to the bound.
+    ///
+    /// Nobody waits for the end. The next who gets, gives, puts or shrinks notices it and drops what
+    /// is idle, quietly; without such a one it stays until the last handle is dropped. A get that
+    /// waits for a value goes on waiting; [`Pool::get_ctx`] gives up. With a deadline, each get and
+    /// give before it reads the clock.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, sync::Pool};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let buffers = Pool::builder(|| vec![0u8; 4096]).context(&ctx).build();
+    /// let (one, other) = (buffers.get(), buffers.get());
+    /// drop(one);
+    /// assert_eq!(buffers.stats().idle, 1);
+    /// cancel.cancel();
+    /// drop(other); // drops both
+    /// assert!(buffers.is_closed());
+    /// assert_eq!(buffers.stats().idle, 0);
+    /// ```
+    pub fn context(mut self, ctx: &Context) -> Self {
+        self.context = Some(ctx.clone());
+        self
+    }
+
     /// Makes the pool. It makes its first value when one is asked for.
     pub fn build(self) -> Pool<T> {
         // As many as Ms usually run at once. An M beyond them shares a shard.
@@ -79,7 +111,7 @@ impl<T: Send + 'static> PoolBuilder<T> {
             bound: self.bound.map(|(values, _)| Bound::new(values)),
             at_bound: self.bound.map(|(_, then)| then).unwrap_or_default(),
         };
-        Pool::from_shared(Shared::new(core, self.make, self.reset))
+        Pool::from_shared(Shared::new(core, self.make, self.reset, self.context.map(Life::new)))
     }
 }
 
@@ -88,6 +120,7 @@ impl<T> fmt::Debug for PoolBuilder<T> {
         f.debug_struct("PoolBuilder")
             .field("max_idle", &self.max_idle)
             .field("bound", &self.bound)
+            .field("context", &self.context)
             .finish_non_exhaustive()
     }
 }

@@ -86,7 +86,7 @@ impl<T> Core<T> {
             self.pass_on(at, key);
             return Some(Got::Value(value));
         }
-        waiting.park(WaitReason::Pool, until.deadline());
+        waiting.park_until(WaitReason::Pool, until);
         self.take_handed(key)
     }
 
@@ -103,7 +103,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// The wait is over: leaves the line with what was handed over, nothing after a time-out.
+    /// The wait is over: leaves the line with what was handed over, nothing if a limit ended it.
     pub(super) fn take_handed(&self, key: Key) -> Option<Got<T>> {
         match self.bound.as_ref()?.leave(key) {
             Handed::Nothing => None,

@@ -31,6 +31,7 @@ impl<'a, T: Send + 'static> GetFuture<'a, T> {
     /// The first poll: takes what is there, or gets in line.
     fn begin(&mut self) -> Option<Got<T>> {
         coop::spend();
+        self.pool.touch();
         let core = self.pool.core();
         if let Some(got) = core.try_acquire(here(core)) {
             return Some(got);

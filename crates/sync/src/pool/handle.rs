@@ -7,12 +7,14 @@ use super::builder::PoolBuilder;
 use super::core::{AtBound, Core, Got};
 use super::future::GetFuture;
 use super::guard::PoolGuard;
+use super::life::Life;
+use super::quiet::quietly;
 use super::registry::{self, Shrink, Shrunk};
 use super::stats::PoolStats;
 use crate::until::Until;
+use millpond_rt::context::{Context, ContextError};
 use millpond_rt::{coop, place};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -51,6 +53,7 @@ pub(super) struct Shared<T: Send + 'static> {
     pub(super) core: Core<T>,
     make: Make<T>,
     reset: Option<Reset<T>>,
+    pub(super) life: Option<Life>,
     /// The place in the registry of pools.
     registered: Option<registry::Key>,
 }
@@ -105,6 +108,36 @@ impl<T: Send + 'static> Pool<T> {
         self.get_until(Until::At(deadline))
     }
 
+    /// As [`get`](Self::get), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done first, or is done already, even if a value is idle.
+    ///
+    /// # Panics
+    /// As [`get`](Self::get).
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::sync::{Pool, pool::AtBound};
+    /// use millpond::{Context, context::ContextError};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let pool = Pool::builder(|| 0).bound(1, AtBound::Wait).build();
+    /// let only = pool.get();
+    /// assert_eq!(pool.get_ctx(&ctx).unwrap_err(), ContextError::DeadlineExceeded);
+    /// # drop(only);
+    /// ```
+    pub fn get_ctx(&self, ctx: &Context) -> Result<PoolGuard<'_, T>, ContextError> {
+        ctx.check()?;
+        let got = self.get_until(Until::Done(ctx));
+        assert!(
+            got.is_some() || self.shared.core.at_bound != AtBound::Refuse,
+            "Pool::get_ctx: the bound is reached and the pool refuses; use try_get"
+        );
+        got.ok_or_else(|| ctx.why())
+    }
+
     /// Takes a value, if need be a new one; `None` where [`get`](Self::get) would wait or panic.
     ///
     /// ```
@@ -117,6 +150,7 @@ impl<T: Send + 'static> Pool<T> {
     /// ```
     pub fn try_get(&self) -> Option<PoolGuard<'_, T>> {
         coop::spend();
+        self.shared.touch();
         let got = self.shared.core.try_acquire(here(&self.shared.core))?;
         Some(self.guard(got))
     }
@@ -135,6 +169,7 @@ impl<T: Send + 'static> Pool<T> {
     /// a bound and so many exist.
     pub fn put(&self, value: T) {
         let shared = &*self.shared;
+        shared.touch();
         let place = shared.core.bound.as_ref().is_none_or(|bound| bound.reserve());
         if place {
             shared.take_back(value, |counts| counts.puts += 1);
@@ -149,6 +184,7 @@ impl<T: Send + 'static> Pool<T> {
     /// If `keep` is not between 0 and 1.
     pub fn shrink(&self, keep: f64) -> usize {
         registry::check_share("Pool::shrink", keep);
+        self.shared.touch();
         self.shared.core.shrink(keep)
     }
 
@@ -163,9 +199,11 @@ impl<T: Send + 'static> Pool<T> {
         self.shared.core.close();
     }
 
-    /// Whether [`close`](Self::close) was called.
+    /// Whether [`close`](Self::close) was called, or the pool's [context](PoolBuilder::context) is
+    /// done.
     pub fn is_closed(&self) -> bool {
-        self.shared.core.shards.is_closed()
+        let over = self.shared.life.as_ref().is_some_and(Life::is_over);
+        over || self.shared.core.shards.is_closed()
     }
 
     /// What has happened so far.
@@ -175,6 +213,7 @@ impl<T: Send + 'static> Pool<T> {
 
     fn get_until(&self, until: Until) -> Option<PoolGuard<'_, T>> {
         coop::spend();
+        self.shared.touch();
         let core = &self.shared.core;
         let got = match core.try_acquire(here(core)) {
             Some(got) => got,
@@ -190,17 +229,35 @@ impl<T: Send + 'static> Pool<T> {
     }
 
     #[inline]
+    pub(super) fn touch(&self) {
+        self.shared.touch();
+    }
+
+    #[inline]
     pub(super) fn core(&self) -> &Core<T> {
         &self.shared.core
     }
 }
 
 impl<T: Send + 'static> Shared<T> {
-    pub(super) fn new(core: Core<T>, make: Make<T>, reset: Option<Reset<T>>) -> Arc<Self> {
+    pub(super) fn new(
+        core: Core<T>,
+        make: Make<T>,
+        reset: Option<Reset<T>>,
+        life: Option<Life>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|weak: &Weak<Self>| {
             let registered = registry::register(weak.clone());
-            Self { core, make, reset, registered }
+            Self { core, make, reset, life, registered }
         })
+    }
+
+    /// Somebody comes: closes the pool if its context is done.
+    #[inline]
+    pub(super) fn touch(&self) {
+        if let Some(life) = &self.life {
+            life.touch(&self.core);
+        }
     }
 
     #[inline]
@@ -239,6 +296,8 @@ impl<T: Send + 'static> Shared<T> {
             Some(reset) if !quietly_reset(reset, &mut value) => Err(value),
             _ => self.core.give(at, value, &count),
         };
+        // After the give: if the pool is to be closed now, this value goes with the others.
+        self.touch();
         self.core.discard(at, unwanted, count);
     }
 }
@@ -246,12 +305,9 @@ impl<T: Send + 'static> Shared<T> {
 /// Whether the hook wants to keep the value. One that panics does not, and neither the panic nor
 /// what the drop of its payload does goes further: a guard may be dropped while unwinding.
 fn quietly_reset<T>(reset: &Reset<T>, value: &mut T) -> bool {
-    catch_unwind(AssertUnwindSafe(|| reset(value))).unwrap_or_else(|payload| {
-        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(again);
-        }
-        false
-    })
+    let mut keep = false;
+    quietly(|| keep = reset(value));
+    keep
 }
 
 /// A place whose value is being made; dropped only when that fails.
@@ -265,6 +321,7 @@ impl<T> Drop for Place<'_, T> {
 
 impl<T: Send + 'static> Shrink for Shared<T> {
     fn shrink(&self, keep: f64) -> Shrunk {
+        self.touch();
         let values = self.core.shrink(keep);
         Shrunk { pools: 1, values, bytes: values * size_of::<T>() }
     }

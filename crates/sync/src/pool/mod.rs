@@ -18,7 +18,7 @@
 //!
 //! # Where to read on
 //! `shards` (idle values per M), `bound` (how many may exist, who waits), `core` (the steps),
-//! `handle` and `guard` (what users hold), `registry`, `block`.
+//! `handle` and `guard` (what users hold), `life` (a pool that ends with a context), `registry`, `block`.
 //!
 //! No code of a user runs under a lock of a pool: making, resetting and dropping happen before or
 //! after.
@@ -40,6 +40,10 @@ mod future;
 mod guard;
 #[cfg(not(loom))]
 mod handle;
+#[cfg(not(loom))]
+mod life;
+#[cfg(not(loom))]
+mod quiet;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]

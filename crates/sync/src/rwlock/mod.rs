@@ -28,6 +28,7 @@ pub use guard::{RwLockReadGuard, RwLockWriteGuard};
 
 use crate::until::Until;
 use guard::Inner;
+use millpond_rt::context::{Context, ContextError};
 use raw::RawRwLock;
 use std::fmt;
 use std::time::Duration;
@@ -124,6 +125,49 @@ impl<T: ?Sized> RwLock<T> {
     /// gives up lets in the readers that waited because of it.
     pub fn write_timeout(&self, limit: Duration) -> Option<RwLockWriteGuard<'_, T>> {
         self.write_until(Until::After(limit))
+    }
+
+    /// As [`read`](Self::read), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done first, or is done already, even if nobody writes.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, context::ContextError, sync::RwLock};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let lock = RwLock::new(7);
+    /// assert_eq!(*lock.read_ctx(&ctx).unwrap(), 7);
+    /// cancel.cancel();
+    /// assert_eq!(lock.read_ctx(&ctx).unwrap_err(), ContextError::Cancelled);
+    /// ```
+    pub fn read_ctx(&self, ctx: &Context) -> Result<RwLockReadGuard<'_, T>, ContextError> {
+        ctx.check()?;
+        self.read_until(Until::Done(ctx)).ok_or_else(|| ctx.why())
+    }
+
+    /// As [`write`](Self::write), until `ctx` is done. A writer that gives up lets in the readers
+    /// that waited because of it.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done first, or is done already, even if the lock is
+    /// free.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, context::ContextError, sync::RwLock};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let lock = RwLock::new(7);
+    /// let reading = lock.read();
+    /// assert_eq!(lock.write_ctx(&ctx).unwrap_err(), ContextError::DeadlineExceeded);
+    /// # drop(reading);
+    /// ```
+    pub fn write_ctx(&self, ctx: &Context) -> Result<RwLockWriteGuard<'_, T>, ContextError> {
+        ctx.check()?;
+        self.write_until(Until::Done(ctx)).ok_or_else(|| ctx.why())
     }
 
     /// As [`read`](Self::read), as a future for tasks. Dropping the future gives up its place, and

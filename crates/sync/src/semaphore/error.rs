@@ -1,8 +1,9 @@
 //! What can go wrong with a semaphore.
 //!
-//! The shapes are tokio's, with `Timeout` for the forms that have a limit. An error holds nothing:
+//! The shapes are tokio's, with `Timeout` and `Context` for the forms that have a limit. An error holds nothing:
 //! a failed acquisition leaves no trace.
 
+use millpond_rt::context::ContextError;
 use std::error::Error;
 use std::fmt;
 
@@ -24,6 +25,15 @@ pub enum TryAcquireError {
 pub enum AcquireTimeoutError {
     /// The time limit passed first.
     Timeout,
+    /// The semaphore is closed.
+    Closed,
+}
+
+/// Why permits could not be had under a context.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum AcquireCtxError {
+    /// The context was done first, for this reason.
+    Context(ContextError),
     /// The semaphore is closed.
     Closed,
 }
@@ -54,9 +64,19 @@ impl fmt::Display for AcquireTimeoutError {
     }
 }
 
+impl fmt::Display for AcquireCtxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Context(error) => write!(f, "waiting for permits: {error}"),
+            Self::Closed => f.pad(CLOSED),
+        }
+    }
+}
+
 impl Error for AcquireError {}
 impl Error for TryAcquireError {}
 impl Error for AcquireTimeoutError {}
+impl Error for AcquireCtxError {}
 
 impl From<AcquireError> for TryAcquireError {
     fn from(AcquireError: AcquireError) -> Self {
@@ -67,5 +87,17 @@ impl From<AcquireError> for TryAcquireError {
 impl From<AcquireError> for AcquireTimeoutError {
     fn from(AcquireError: AcquireError) -> Self {
         Self::Closed
+    }
+}
+
+impl From<AcquireError> for AcquireCtxError {
+    fn from(AcquireError: AcquireError) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<ContextError> for AcquireCtxError {
+    fn from(error: ContextError) -> Self {
+        Self::Context(error)
     }
 }

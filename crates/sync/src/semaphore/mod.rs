@@ -21,11 +21,12 @@ mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use error::{AcquireError, AcquireTimeoutError, TryAcquireError};
+pub use error::{AcquireCtxError, AcquireError, AcquireTimeoutError, TryAcquireError};
 pub use future::{AcquireFuture, AcquireOwnedFuture};
 pub use permit::{OwnedSemaphorePermit, SemaphorePermit};
 
 use crate::until::Until;
+use millpond_rt::context::Context;
 use raw::RawSemaphore;
 use std::fmt;
 use std::sync::Arc;
@@ -171,6 +172,43 @@ impl Semaphore {
         self.acquire_until(n, Until::After(limit))
     }
 
+    /// As [`acquire`](Self::acquire), until `ctx` is done.
+    ///
+    /// # Errors
+    /// Says whether the context was done first (or already, even if there are permits) or the
+    /// semaphore is closed.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{self as sync, chan}; }
+    /// use millpond::{Context, context::ContextError};
+    /// use millpond::sync::{AcquireCtxError, Semaphore};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let one = Semaphore::new(1);
+    /// drop(one.acquire_ctx(&ctx).unwrap());
+    /// cancel.cancel();
+    /// let late = AcquireCtxError::Context(ContextError::Cancelled);
+    /// assert_eq!(one.acquire_ctx(&ctx).unwrap_err(), late);
+    /// assert_eq!(one.available_permits(), 1);
+    /// ```
+    pub fn acquire_ctx(&self, ctx: &Context) -> Result<SemaphorePermit<'_>, AcquireCtxError> {
+        self.acquire_many_ctx(ctx, 1)
+    }
+
+    /// As [`acquire_many`](Self::acquire_many), until `ctx` is done. One that gives up lets those
+    /// behind it go that need less.
+    ///
+    /// # Errors
+    /// As [`acquire_ctx`](Self::acquire_ctx).
+    pub fn acquire_many_ctx(
+        &self,
+        ctx: &Context,
+        n: u32,
+    ) -> Result<SemaphorePermit<'_>, AcquireCtxError> {
+        ctx.check()?;
+        self.acquire_until(n, Until::Done(ctx)).map_err(|error| under(ctx, error))
+    }
+
     /// As [`acquire`](Self::acquire), as a future for tasks. Dropping the future gives up its place
     /// in the line, and passes on what it had just been given.
     pub fn acquire_async(&self) -> AcquireFuture<'_> {
@@ -231,6 +269,42 @@ impl Semaphore {
         limit: Duration,
     ) -> Result<OwnedSemaphorePermit, AcquireTimeoutError> {
         self.acquire_owned_until(1, Until::After(limit))
+    }
+
+    /// As [`acquire_many_timeout`](Self::acquire_many_timeout), with an owned permit.
+    ///
+    /// # Errors
+    /// Says whether the limit passed or the semaphore is closed.
+    pub fn acquire_many_owned_timeout(
+        self: Arc<Self>,
+        n: u32,
+        limit: Duration,
+    ) -> Result<OwnedSemaphorePermit, AcquireTimeoutError> {
+        self.acquire_owned_until(n, Until::After(limit))
+    }
+
+    /// As [`acquire_ctx`](Self::acquire_ctx), with an owned permit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn acquire_owned_ctx(
+        self: Arc<Self>,
+        ctx: &Context,
+    ) -> Result<OwnedSemaphorePermit, AcquireCtxError> {
+        self.acquire_many_owned_ctx(ctx, 1)
+    }
+
+    /// As [`acquire_many_ctx`](Self::acquire_many_ctx), with an owned permit.
+    ///
+    /// # Errors
+    /// As [`acquire_ctx`](Self::acquire_ctx).
+    pub fn acquire_many_owned_ctx(
+        self: Arc<Self>,
+        ctx: &Context,
+        n: u32,
+    ) -> Result<OwnedSemaphorePermit, AcquireCtxError> {
+        ctx.check()?;
+        self.acquire_owned_until(n, Until::Done(ctx)).map_err(|error| under(ctx, error))
     }
 
     /// As [`acquire_async`](Self::acquire_async), with an owned permit; the future owns its share of
@@ -321,6 +395,14 @@ impl Semaphore {
 fn unlimited(error: AcquireTimeoutError) -> AcquireError {
     debug_assert_eq!(error, AcquireTimeoutError::Closed, "without a limit nothing times out");
     AcquireError
+}
+
+/// What a form under a context has failed of.
+fn under(ctx: &Context, error: AcquireTimeoutError) -> AcquireCtxError {
+    match error {
+        AcquireTimeoutError::Timeout => AcquireCtxError::Context(ctx.why()),
+        AcquireTimeoutError::Closed => AcquireCtxError::Closed,
+    }
 }
 
 impl fmt::Debug for Semaphore {

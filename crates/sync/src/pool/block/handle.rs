@@ -10,6 +10,7 @@ use crate::pool::registry::{self, Shrink, Shrunk};
 use crate::until::Until;
 use bytes::BytesMut;
 use millpond_prim::sync::Lock;
+use millpond_rt::context::{Context, ContextError};
 use millpond_rt::coop;
 use millpond_rt::wait::{WaitReason, Waiting};
 use std::fmt;
@@ -174,6 +175,27 @@ impl BlockPool {
         self.take_until(Until::After(limit))
     }
 
+    /// As [`take`](Self::take), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done first, or is done already, even if there is a block.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{chan, pool}; }
+    /// use millpond::{Context, context::ContextError, pool::BlockPool};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let pool = BlockPool::new(16, 1);
+    /// let only = pool.take();
+    /// assert_eq!(pool.take_ctx(&ctx).unwrap_err(), ContextError::DeadlineExceeded);
+    /// # drop(only);
+    /// ```
+    pub fn take_ctx(&self, ctx: &Context) -> Result<Block, ContextError> {
+        ctx.check()?;
+        self.take_until(Until::Done(ctx)).ok_or_else(|| ctx.why())
+    }
+
     /// Takes a block, or `None` if all are out. Does not wait.
     ///
     /// ```
@@ -265,7 +287,7 @@ impl BlockPool {
         let waiting = Waiting::begin();
         let key = state.enlist(waiting.ticket());
         drop(state);
-        waiting.park(WaitReason::Pool, until.deadline());
+        waiting.park_until(WaitReason::Pool, until);
         let piece = self.shared.state.lock().leave(key)?;
         Some(self.shared.block(piece))
     }

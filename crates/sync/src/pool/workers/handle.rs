@@ -4,8 +4,11 @@
 //! last handle may go at any time, in a job too, and what is queued is still worked off.
 
 use super::future::{SubmitFuture, WorkersFuture};
-use super::job::{self, Job, JobHandle, quietly};
+use super::job::{self, Job, JobHandle};
 use super::queue::{Queue, Refused, Then};
+use crate::pool::quiet::quietly;
+use crate::until::Until;
+use millpond_rt::context::{Context, ContextError};
 use millpond_rt::{GoBuilder, coop, place};
 use std::fmt;
 use std::sync::Arc;
@@ -102,11 +105,51 @@ impl Workers {
     {
         coop::spend();
         let (promise, handle) = job::pair();
-        match self.shared().queue.push(Box::new(move || promise.run(job))) {
+        match self.shared().queue.push(Box::new(move || promise.run(job)), Until::Forever) {
             Ok(then) => self.shared().follow(then),
             Err(refused) => drop(refused),
         }
         handle
+    }
+
+    /// As [`submit`](Self::submit), until `ctx` is done; with it, the job is dropped. A job that has
+    /// been queued is no longer under the context: give it a clone of it.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done before the job is queued, or is done already, even if
+    /// the queue has room.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{chan, pool}; }
+    /// # millpond_rt::Builder::new().procs(1).run(|| {
+    /// use millpond::{Context, context::ContextError};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let workers = millpond::pool::Workers::new(1);
+    /// assert_eq!(workers.submit_ctx(&ctx, || 6 * 7).unwrap().join().unwrap(), 42);
+    /// cancel.cancel();
+    /// assert_eq!(workers.submit_ctx(&ctx, || 6 * 7).unwrap_err(), ContextError::Cancelled);
+    /// # }).unwrap();
+    /// ```
+    pub fn submit_ctx<F, T>(&self, ctx: &Context, job: F) -> Result<JobHandle<T>, ContextError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        coop::spend();
+        ctx.check()?;
+        let (promise, handle) = job::pair();
+        match self.shared().queue.push(Box::new(move || promise.run(job)), Until::Done(ctx)) {
+            Ok(then) => self.shared().follow(then),
+            Err(refused) => {
+                drop(refused);
+                // The two ways to be refused; of closed workers the handle tells.
+                if !self.is_closed() {
+                    return Err(ctx.why());
+                }
+            }
+        }
+        Ok(handle)
     }
 
     /// As [`submit`](Self::submit), without a handle: nothing is kept of the result, and a panic
@@ -119,7 +162,7 @@ impl Workers {
         F: FnOnce() -> T + Send + 'static,
     {
         coop::spend();
-        match self.shared().queue.push(Box::new(move || drop(job()))) {
+        match self.shared().queue.push(Box::new(move || drop(job())), Until::Forever) {
             Ok(then) => {
                 self.shared().follow(then);
                 Ok(())
@@ -191,7 +234,29 @@ impl Workers {
     ///
     /// What the jobs did happens before this returns.
     pub fn join(&self) {
-        self.shared().queue.join();
+        self.shared().queue.join(Until::Forever);
+    }
+
+    /// As [`join`](Self::join), until `ctx` is done.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the context is done first, or is done already. The workers go on.
+    ///
+    /// ```
+    /// # mod millpond { pub use millpond_rt::{*, GoBuilder as Builder}; pub use millpond_sync::{chan, pool}; }
+    /// # millpond_rt::Builder::new().procs(1).run(|| {
+    /// use millpond::{Context, context::ContextError};
+    /// use std::time::Duration;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+    /// let workers = millpond::pool::Workers::new(1);
+    /// // Nobody closes them.
+    /// assert_eq!(workers.join_ctx(&ctx), Err(ContextError::DeadlineExceeded));
+    /// # }).unwrap();
+    /// ```
+    pub fn join_ctx(&self, ctx: &Context) -> Result<(), ContextError> {
+        ctx.check()?;
+        if self.shared().queue.join(Until::Done(ctx)) { Ok(()) } else { Err(ctx.why()) }
     }
 
     /// As [`join`](Self::join), as a future for tasks.

@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// A job in the queue. Isolated from its worker by [`quietly`].
+/// A job in the queue. Its worker runs it quietly.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 type Answer<T> = Result<T, JoinError>;
@@ -51,15 +51,6 @@ pub struct JobHandle<T> {
     cell: Arc<Cell<T>>,
     /// Used when the handle is awaited.
     wait: FutureWait,
-}
-
-/// Runs `f`; neither its panic nor what the drop of the payload does goes further.
-pub(super) fn quietly(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
-        && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
-    {
-        std::mem::forget(again);
-    }
 }
 
 /// A promise and its handle.

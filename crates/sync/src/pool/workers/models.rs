@@ -5,6 +5,7 @@
 //! the queue is closed.
 
 use super::queue::{Queue, Then};
+use crate::until::Until;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -43,7 +44,7 @@ fn work(sum: &Arc<Sum>) {
 
 /// Submits; what comes back is what was refused.
 fn submit(sum: &Arc<Sum>, job: usize) -> usize {
-    match sum.queue.push(job) {
+    match sum.queue.push(job, Until::Forever) {
         Ok(then) => {
             follow(sum, then);
             0
@@ -60,7 +61,7 @@ fn every_job_runs_once_and_the_end_is_seen() {
             let sum = sum(limit, 1);
             assert_eq!(submit(&sum, 1) + submit(&sum, 10), 0);
             sum.queue.close();
-            sum.queue.join();
+            sum.queue.join(Until::Forever);
             assert_eq!(sum.sum.load(Ordering::Relaxed), 11);
             assert_eq!(sum.queue.numbers().workers, 0);
         });
@@ -82,7 +83,7 @@ fn a_job_runs_or_comes_back_when_the_queue_closes() {
         };
         let refused = submit(&sum, 10) + submitter.join().unwrap();
         closer.join().unwrap();
-        sum.queue.join();
+        sum.queue.join(Until::Forever);
         assert_eq!(sum.sum.load(Ordering::Relaxed) + refused, 11);
     });
 }
@@ -93,7 +94,7 @@ fn a_job_runs_or_comes_back_when_the_queue_closes() {
 fn jobs_of_a_worker_that_cannot_begin_are_not_forgotten() {
     loom::model(|| {
         let sum = sum(2, 1);
-        let then = sum.queue.push(1).unwrap_or_else(|_| unreachable!());
+        let then = sum.queue.push(1, Until::Forever).unwrap_or_else(|_| unreachable!());
         assert!(then.start);
         let submitter = {
             let sum = sum.clone();
@@ -102,7 +103,7 @@ fn jobs_of_a_worker_that_cannot_begin_are_not_forgotten() {
         let orphans: usize = sum.queue.abandon().into_iter().sum();
         assert_eq!(submitter.join().unwrap(), 0);
         sum.queue.close();
-        sum.queue.join();
+        sum.queue.join(Until::Forever);
         assert_eq!(sum.sum.load(Ordering::Relaxed) + orphans, 11);
     });
 }

@@ -25,6 +25,7 @@
 //! Rejected: a channel as the queue (a worker that retires on a time-out and a submit that saw it
 //! idle would have to agree under a lock of their own anyway).
 
+use crate::until::Until;
 use crate::wait_list::{Key, WaitList};
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Guard, Lock};
@@ -177,15 +178,16 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Takes `job`, waiting while the queue is full. Parks or blocks. Gives it back if the queue is
-    /// closed.
-    pub(super) fn push(&self, job: J) -> Result<Then, Option<J>> {
+    /// Takes `job`, waiting while the queue is full, up to `until`. Parks or blocks. Gives it back if
+    /// the queue is closed, or `until` came first.
+    pub(super) fn push(&self, job: J, until: Until<'_>) -> Result<Then, Option<J>> {
         let mut waiting = None;
         match self.push_or_enlist(job, || waiting.insert(Waiting::begin()).ticket()) {
             Ok(then) => Ok(then),
             Err(Enlisted::Closed(job)) => Err(job),
             Err(Enlisted::Waits(key)) => {
-                waiting.expect("begun to get in line").park(WaitReason::Pool, None);
+                let waiting = waiting.expect("begun to get in line");
+                waiting.park_until(WaitReason::Pool, until);
                 self.leave_line(key)
             }
         }
@@ -289,13 +291,14 @@ impl<J> Queue<J> {
         drop(fired);
     }
 
-    /// Waits until the queue is closed, empty, and without workers. Parks or blocks.
-    pub(super) fn join(&self) {
+    /// Waits until the queue is closed, empty, and without workers; `false` if `until` came first.
+    /// Parks or blocks.
+    pub(super) fn join(&self, until: Until<'_>) -> bool {
         let waiting = Waiting::begin();
-        if let Some(key) = self.enlist_joiner(|| waiting.ticket()) {
-            waiting.park(WaitReason::Join, None);
-            self.leave_joiners(key);
-        }
+        let Some(key) = self.enlist_joiner(|| waiting.ticket()) else { return true };
+        let outcome = waiting.park_until(WaitReason::Join, until);
+        self.leave_joiners(key);
+        outcome.is_fired()
     }
 
     /// Gets in line for the end, unless it has come.
