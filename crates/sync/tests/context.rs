@@ -1,72 +1,24 @@
-//! The `_ctx` forms: a context that is done fails them before they try, one that ends later ends
-//! their wait, and neither loses a value, a lock or a place in a list.
-//!
-//! An end "in the middle of the wait" is waited for, by looking at what goroutines wait for.
+//! The `_ctx` forms against what else could be said (closed), and in a storm of contexts that end at
+//! random. What holds for each of the forms alone is in `limits.rs`.
 
 #![cfg(not(loom))]
 
 mod common;
 
 use common::{Rng, runtime, seed};
-use millpond_rt::context::{Cancel, ContextError};
-use millpond_rt::wait::WaitReason;
-use millpond_rt::{Context, go, goroutines, yield_now};
+use millpond_rt::context::ContextError;
+use millpond_rt::{Context, go, yield_now};
 use millpond_sync::chan::{self, RecvCtxError, SendCtxError};
-use millpond_sync::{Mutex, WaitGroup};
+use millpond_sync::pool::Workers;
+use millpond_sync::{AcquireCtxError, Semaphore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const CANCELLED: ContextError = ContextError::Cancelled;
 
-/// Cancels as soon as somebody waits for this reason.
-fn cancel_in_the_middle(cancel: Cancel, reason: WaitReason) {
-    drop(go(move || {
-        while !goroutines().iter().any(|g| g.reason == reason) {
-            yield_now();
-        }
-        cancel.cancel();
-    }));
-}
-
-fn on_one_and_two(body: impl Fn() + Send + Sync + Copy + 'static) {
-    for procs in [1, 2] {
-        runtime(procs, body);
-    }
-}
-
 #[test]
-fn a_context_that_ends_meanwhile_ends_the_wait() {
-    on_one_and_two(|| {
-        let under = |reason| {
-            let (ctx, cancel) = Context::background().with_timeout(Duration::from_secs(3600));
-            cancel_in_the_middle(cancel, reason);
-            ctx
-        };
-        let (tx, rx) = chan::bounded::<u8>(1);
-        let ctx = under(WaitReason::ChanRecv);
-        assert_eq!(rx.recv_ctx(&ctx), Err(RecvCtxError::Context(CANCELLED)));
-        tx.send(1).unwrap();
-        let ctx = under(WaitReason::ChanSend);
-        assert_eq!(tx.send_ctx(&ctx, 2), Err(SendCtxError::Context(2, CANCELLED)));
-        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [1]);
-
-        let mutex = Mutex::new(());
-        let held = mutex.lock();
-        assert_eq!(mutex.lock_ctx(&under(WaitReason::Mutex)).unwrap_err(), CANCELLED);
-        drop(held);
-        assert!(mutex.try_lock().is_some());
-
-        let group = WaitGroup::new();
-        group.add(1);
-        assert_eq!(group.wait_ctx(&under(WaitReason::WaitGroup)), Err(CANCELLED));
-        group.done();
-        group.wait();
-    });
-}
-
-#[test]
-fn a_context_that_is_done_fails_what_would_have_been_possible() {
+fn a_context_that_is_done_goes_before_closed() {
     let (ctx, cancel) = Context::background().with_cancel();
     cancel.cancel();
     let (tx, rx) = chan::bounded(2);
@@ -74,24 +26,55 @@ fn a_context_that_is_done_fails_what_would_have_been_possible() {
     assert_eq!(rx.recv_ctx(&ctx), Err(RecvCtxError::Context(CANCELLED)));
     assert_eq!(tx.send_ctx(&ctx, 2), Err(SendCtxError::Context(2, CANCELLED)));
     assert_eq!(rx.recv(), Ok(1));
-    assert_eq!(Mutex::new(()).lock_ctx(&ctx).unwrap_err(), CANCELLED);
-    assert_eq!(WaitGroup::new().wait_ctx(&ctx), Err(CANCELLED));
     tx.close();
-    assert_eq!(rx.recv_ctx(&ctx), Err(RecvCtxError::Context(CANCELLED)), "also when closed");
+    assert_eq!(rx.recv_ctx(&ctx), Err(RecvCtxError::Context(CANCELLED)));
     let background = Context::background();
     assert_eq!(rx.recv_ctx(&background), Err(RecvCtxError::Closed));
     assert_eq!(tx.send_ctx(&background, 3), Err(SendCtxError::Closed(3)));
+
+    let permits = Arc::new(Semaphore::new(0));
+    permits.close();
+    let (done, closed) = (AcquireCtxError::Context(CANCELLED), AcquireCtxError::Closed);
+    assert_eq!(permits.acquire_ctx(&ctx).unwrap_err(), done);
+    assert_eq!(permits.acquire_ctx(&background).unwrap_err(), closed);
+    assert_eq!(permits.acquire_owned_ctx(&background).unwrap_err(), closed);
 }
 
 #[test]
-fn a_plain_thread_keeps_to_a_deadline() {
-    let (_tx, rx) = chan::unbounded::<u8>();
-    let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
-    let late = ContextError::DeadlineExceeded;
-    assert_eq!(rx.recv_ctx(&ctx), Err(RecvCtxError::Context(late)));
-    let mutex = Mutex::new(());
-    let _held = mutex.lock();
-    assert_eq!(mutex.lock_ctx(&ctx).unwrap_err(), late);
+fn a_close_ends_waits_under_a_context_as_closed() {
+    for procs in [1, 2] {
+        runtime(procs, || {
+            let (ctx, _cancel) = Context::background().with_cancel();
+            let permits = Arc::new(Semaphore::new(0));
+            let workers = Workers::builder(1).queue(1).build();
+            let (gate, shut) = chan::bounded::<()>(0);
+            let (started, starts) = chan::bounded(0);
+            drop(workers.submit(move || {
+                started.send(()).unwrap();
+                shut.recv()
+            }));
+            starts.recv().unwrap();
+            drop(workers.submit(|| ()));
+            let acquiring = go({
+                let (ctx, permits) = (ctx.clone(), permits.clone());
+                move || permits.acquire_owned_ctx(&ctx).unwrap_err()
+            });
+            let submitting = go({
+                let (ctx, workers) = (ctx.clone(), workers.clone());
+                move || workers.submit_ctx(&ctx, || ()).map(|job| job.join())
+            });
+            while ctx.waiters() < 2 {
+                yield_now();
+            }
+            permits.close();
+            workers.close();
+            assert_eq!(acquiring.join().unwrap(), AcquireCtxError::Closed);
+            assert!(submitting.join().unwrap().unwrap().unwrap_err().is_cancelled());
+            assert_eq!(ctx.waiters(), 0);
+            gate.close();
+            workers.join();
+        });
+    }
 }
 
 /// Workers that send and receive under contexts that end at random: what was sent is what arrives.

@@ -1,6 +1,7 @@
 //! Memory pressure reaches every pool of the process. One test in a program of its own, since all
 //! pools of a process are concerned.
 
+use millpond_rt::Context;
 use millpond_sync::pool::{Pool, shrink_all};
 use std::sync::Arc;
 
@@ -36,7 +37,13 @@ fn every_pool_is_asked_and_none_is_kept_alive() {
     assert_eq!(shrink_all(1.0).values, 1, "marked by the second step");
     assert_eq!(*held, 0);
 
-    drop((held, shared, brittle));
+    let (ctx, cancel) = Context::background().with_cancel();
+    let bound = Pool::builder(|| 0u8).context(&ctx).build();
+    drop(bound.get());
+    cancel.cancel();
+    assert_eq!((bound.stats().idle, shrink_all(1.0).values, bound.stats().idle), (1, 1, 0));
+
+    drop((held, shared, brittle, bound));
     assert_eq!(shrink_all(0.0).pools, 1);
     drop(numbers);
     assert_eq!(shrink_all(0.0).pools, 0);

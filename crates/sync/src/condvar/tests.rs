@@ -6,7 +6,11 @@
 use super::*;
 use crate::mutex::Mutex;
 use crate::tests::poll_once;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 impl Condvar {
@@ -90,10 +94,13 @@ fn an_unpolled_future_holds_the_lock_and_gives_it_back() {
 }
 
 #[test]
-fn time_outs_in_a_loop_leave_no_entry() {
+fn limits_in_a_loop_leave_no_entry() {
+    const SOON: Duration = Duration::from_micros(50);
     let (mutex, condvar) = (Mutex::new(1), Condvar::new());
     for _ in 0..100 {
         assert!(condvar.wait_timeout(mutex.lock(), Duration::ZERO).1.timed_out());
+        let (ctx, _cancel) = millpond_rt::Context::background().with_timeout(SOON);
+        assert!(condvar.wait_ctx(&ctx, mutex.lock()).1.is_err());
         let (guard, result) =
             condvar.wait_timeout_while(mutex.lock(), Duration::from_micros(1), |n| *n == 1);
         assert!(result.timed_out() && *guard == 1);
@@ -123,7 +130,7 @@ fn a_waker_that_notifies_and_waits_may_run_in_the_unlock() {
         let guard = mutex.lock();
         let mut in_line = mutex.lock_async();
         let waker = Waker::from(busy.clone());
-        let polled = std::pin::Pin::new(&mut in_line).poll(&mut Context::from_waker(&waker));
+        let polled = Pin::new(&mut in_line).poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
         // Ends only because the waker notified.
         let (guard, notified) = busy.condvar.wait_until(guard, Until::Forever);
@@ -132,7 +139,6 @@ fn a_waker_that_notifies_and_waits_may_run_in_the_unlock() {
         assert!(matches!(poll_once(&mut in_line), Poll::Ready(_)));
         assert!(busy.condvar.is_quiet());
     };
-    use std::future::Future;
     body();
     millpond_rt::Builder::new().procs(1).private().run(body).expect("the runtime starts");
 }
@@ -144,4 +150,52 @@ fn waits_travel_with_what_is_locked() {
     sync::<Condvar>();
     let (mutex, condvar) = (Mutex::new(std::cell::Cell::new(1)), Condvar::new());
     send(&condvar.wait_async(mutex.lock()));
+}
+
+/// A waker whose drop panics, once told to.
+struct Grudge(Arc<AtomicBool>);
+
+impl Wake for Grudge {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Grudge {
+    fn drop(&mut self) {
+        if self.0.swap(false, Ordering::Relaxed) {
+            resume_unwind(Box::new("the waker's drop"));
+        }
+    }
+}
+
+#[test]
+fn a_waker_that_panics_leaves_no_place_and_loses_no_notification() {
+    let (mutex, condvar) = (Mutex::new(()), Condvar::new());
+    let panics = Arc::new(AtomicBool::new(false));
+    let poll_with_grudge = |wait: &mut CondvarWaitFuture<'_, ()>| {
+        let waker = Waker::from(Arc::new(Grudge(panics.clone())));
+        assert!(Pin::new(wait).poll(&mut Context::from_waker(&waker)).is_pending());
+    };
+    // The next poll replaces the waker of the last.
+    let poll_in_vain = |wait: &mut CondvarWaitFuture<'_, ()>| {
+        panics.store(true, Ordering::Relaxed);
+        assert!(catch_unwind(AssertUnwindSafe(|| poll_once(wait))).is_err());
+    };
+    let mut waiting = condvar.wait_async(mutex.lock());
+    poll_with_grudge(&mut waiting);
+    poll_in_vain(&mut waiting);
+    drop(waiting);
+    assert!(condvar.is_quiet());
+
+    let mut locking = condvar.wait_async(mutex.lock());
+    assert!(poll_once(&mut locking).is_pending());
+    let mut next = condvar.wait_async(mutex.lock());
+    assert!(poll_once(&mut next).is_pending());
+    let guard = mutex.lock();
+    condvar.notify_one();
+    poll_with_grudge(&mut locking);
+    poll_in_vain(&mut locking);
+    drop(locking);
+    drop(guard);
+    assert!(poll_once(&mut next).is_ready(), "the notification was passed on");
+    assert!(condvar.is_quiet());
 }

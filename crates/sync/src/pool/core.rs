@@ -197,11 +197,11 @@ impl<T> Core<T> {
         self.bury(dead)
     }
 
-    /// Keeps nothing from now on and drops what is idle.
-    pub(super) fn close(&self) {
+    /// Keeps nothing from now on and drops what is idle; how many that were.
+    pub(super) fn close(&self) -> usize {
         let mut dead = Vec::new();
         self.shards.close(|idle| dead.extend(idle));
-        self.bury(dead);
+        self.bury(dead)
     }
 
     /// All steps are done before the first drop, which may panic.

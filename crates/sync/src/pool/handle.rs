@@ -184,8 +184,7 @@ impl<T: Send + 'static> Pool<T> {
     /// If `keep` is not between 0 and 1.
     pub fn shrink(&self, keep: f64) -> usize {
         registry::check_share("Pool::shrink", keep);
-        self.shared.touch();
-        self.shared.core.shrink(keep)
+        self.shared.touch() + self.shared.core.shrink(keep)
     }
 
     /// [`shrink(0.0)`](Self::shrink): what is not used between two calls is dropped by the second.
@@ -252,12 +251,10 @@ impl<T: Send + 'static> Shared<T> {
         })
     }
 
-    /// Somebody comes: closes the pool if its context is done.
+    /// Somebody comes: closes the pool if its context is done. How many that drops.
     #[inline]
-    pub(super) fn touch(&self) {
-        if let Some(life) = &self.life {
-            life.touch(&self.core);
-        }
+    pub(super) fn touch(&self) -> usize {
+        self.life.as_ref().map_or(0, |life| life.touch(&self.core))
     }
 
     #[inline]
@@ -321,8 +318,7 @@ impl<T> Drop for Place<'_, T> {
 
 impl<T: Send + 'static> Shrink for Shared<T> {
     fn shrink(&self, keep: f64) -> Shrunk {
-        self.touch();
-        let values = self.core.shrink(keep);
+        let values = self.touch() + self.core.shrink(keep);
         Shrunk { pools: 1, values, bytes: values * size_of::<T>() }
     }
 }

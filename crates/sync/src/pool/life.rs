@@ -44,18 +44,21 @@ impl Life {
         self.noticed.load(Ordering::Relaxed) || self.ctx.is_done()
     }
 
-    /// Somebody comes to the pool of `core`.
+    /// Somebody comes to the pool of `core`; how many were dropped because of it.
     #[inline]
-    pub(super) fn touch<T>(&self, core: &Core<T>) {
-        if !self.noticed.load(Ordering::Relaxed) && self.ctx.is_done() {
-            self.notice(core);
+    pub(super) fn touch<T>(&self, core: &Core<T>) -> usize {
+        if self.noticed.load(Ordering::Relaxed) || !self.ctx.is_done() {
+            return 0;
         }
+        self.notice(core)
     }
 
     #[cold]
-    fn notice<T>(&self, core: &Core<T>) {
+    fn notice<T>(&self, core: &Core<T>) -> usize {
+        let mut dropped = 0;
         if !self.noticed.swap(true, Ordering::Relaxed) {
-            quietly(|| core.close());
+            quietly(|| dropped = core.close());
         }
+        dropped
     }
 }

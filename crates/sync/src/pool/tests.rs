@@ -4,6 +4,7 @@
 //! step: the piles, the places, the identities of the statistics, and who is alive.
 
 use super::{AtBound, Pool};
+use millpond_rt::Context;
 use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,6 +21,14 @@ impl Drop for Alive {
 }
 
 fn counted(bound: Option<(usize, AtBound)>, max_idle: usize) -> (Pool<Alive>, Arc<AtomicUsize>) {
+    counted_under(bound, max_idle, None)
+}
+
+fn counted_under(
+    bound: Option<(usize, AtBound)>,
+    max_idle: usize,
+    ctx: Option<&Context>,
+) -> (Pool<Alive>, Arc<AtomicUsize>) {
     let alive = Arc::new(AtomicUsize::new(0));
     let made = alive.clone();
     let builder = Pool::builder(move || {
@@ -31,6 +40,10 @@ fn counted(bound: Option<(usize, AtBound)>, max_idle: usize) -> (Pool<Alive>, Ar
         true
     })
     .max_idle(max_idle);
+    let builder = match ctx {
+        Some(ctx) => builder.context(ctx),
+        None => builder,
+    };
     let builder = match bound {
         Some((values, then)) => builder.bound(values, then),
         None => builder,
@@ -206,6 +219,9 @@ fn a_pool_that_refuses_says_what_to_use() {
     assert!(pool.try_get().is_none() && pool.get_timeout(Duration::MAX).is_none());
     let panic = catch_unwind(AssertUnwindSafe(|| drop(pool.get()))).unwrap_err();
     assert!(panic.downcast_ref::<&str>().unwrap().contains("use try_get"));
+    let under = || drop(pool.get_ctx(&Context::background()));
+    let panic = catch_unwind(AssertUnwindSafe(under)).unwrap_err();
+    assert!(panic.downcast_ref::<&str>().unwrap().contains("use try_get"));
 }
 
 #[test]
@@ -214,6 +230,8 @@ fn time_outs_and_dropped_futures_leave_no_entry() {
     let only = pool.get();
     for _ in 0..50 {
         assert!(pool.get_timeout(Duration::ZERO).is_none());
+        let (ctx, _cancel) = Context::background().with_timeout(Duration::from_micros(50));
+        assert!(pool.get_ctx(&ctx).is_err());
         let mut future = Box::pin(pool.get_async());
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(future.as_mut().poll(&mut cx).is_pending());
@@ -243,4 +261,67 @@ fn values_may_use_their_pool_while_they_are_dropped() {
     assert_eq!(pool.stats().idle, 4, "each put another in its place");
     pool.close();
     assert_eq!(pool.stats().idle, 0);
+}
+
+/// The end of the context is noticed by whoever comes first, whatever it comes for.
+#[test]
+fn a_pool_ends_with_its_context_at_the_next_touch() {
+    type Touch = fn(&Pool<Alive>, super::PoolGuard<'static, Alive>);
+    let touches: [Touch; 6] = [
+        |_, out| drop(out),
+        |pool, _out| drop(pool.get()),
+        |pool, _out| drop(pool.try_get()),
+        |pool, out| pool.put(out.into_inner()),
+        |pool, _out| assert_eq!(pool.shrink(1.0), 1),
+        |pool, _out| {
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(Box::pin(pool.get_async()).as_mut().poll(&mut cx).is_ready());
+        },
+    ];
+    for touch in touches {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let (pool, alive) = counted_under(Some((3, AtBound::Wait)), 3, Some(&ctx));
+        let (one, out) = (pool.get(), pool.get().into_owned());
+        drop(one);
+        assert_eq!((pool.stats().idle, pool.is_closed()), (1, false));
+        cancel.cancel();
+        assert!(pool.is_closed());
+        assert_eq!(pool.stats().idle, 1, "nobody has come yet");
+        touch(&pool, out);
+        assert_eq!(pool.stats().idle, 0);
+        assert_eq!(alive.load(Ordering::Relaxed), pool.stats().out);
+        assert_eq!(footprint(&pool), (0, 0));
+        let late = pool.get();
+        assert_eq!(alive.load(Ordering::Relaxed), 1, "gets make");
+        drop(late);
+        assert_eq!((alive.load(Ordering::Relaxed), footprint(&pool)), (0, (0, 0)), "gives drop");
+    }
+}
+
+#[test]
+fn a_deadline_ends_a_pool_too() {
+    let (ctx, _cancel) = Context::background().with_timeout(Duration::ZERO);
+    let (pool, alive) = counted_under(None, 8, Some(&ctx));
+    drop(pool.get());
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
+}
+
+/// What a get or a give drops for others must not hit the one that came along.
+#[test]
+fn drops_that_panic_at_the_end_of_the_context_stay_with_the_pool() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("a drop broke"));
+        }
+    }
+    let (ctx, cancel) = Context::background().with_cancel();
+    let pool = Pool::builder(|| Bad).bound(2, AtBound::Wait).context(&ctx).build();
+    drop(pool.get());
+    assert_eq!(pool.stats().idle, 1);
+    cancel.cancel();
+    let late = pool.get();
+    assert_eq!((pool.stats().idle, footprint(&pool)), (0, (1, 0)));
+    std::mem::forget(late.into_inner());
+    assert_eq!(footprint(&pool), (0, 0));
 }
