@@ -141,9 +141,9 @@ impl<'scope, E> TryScope<'scope, '_, E> {
         drop(later);
     }
 
-    /// Whether anything has failed (then the scope's [context](Scope::context) is done too): an error was kept, the body or a goroutine panicked (also if a
-    /// join has dealt with it), or a goroutine could not run. Never waits; cheap enough to ask in a
-    /// loop.
+    /// Whether anything has failed (then the scope's [context](Scope::context) is done too): an error
+    /// was kept, the body or a goroutine panicked (also if a join has dealt with it), or a goroutine
+    /// could not run. Never waits; cheap enough to ask in a loop.
     pub fn is_failed(&self) -> bool {
         self.scope.count.is_failed()
     }
