@@ -1,36 +1,48 @@
-//! A bounded crawl: follows the links of a site, each page once, a few fetches at a time.
+//! A bounded crawl: follows the links of a site, each page once, a few fetches at a time, and no
+//! longer than its context allows.
 //!
 //! ```text
 //!   visit(link) ── known? ──▶ nothing
 //!        │ new
 //!        ▼ a goroutine for each page
-//!   permit ──▶ fetch ──▶ give the permit back ──▶ visit(each link of the page)
+//!   permit ──▶ fetch(ctx) ──▶ give the permit back ──▶ visit(each link of the page)
 //!     4
 //! ```
 //!
-//! There are three bounds, and each stands in one place. *Each page once*: the set of known links,
-//! in which a page is entered before it is fetched. *So many fetches at a time*: the permits, a
-//! channel that holds as many messages as there may be fetches. *So many pages at all*: a site may
-//! be endless.
+//! This is the pattern for work that finds more work: links, directories, dependencies. There are
+//! four bounds, and each stands in one place. *Each page once*: the set of known links, in which a
+//! page is entered before it is fetched. *So many fetches at a time*: a `Semaphore`. *So many pages
+//! at all*: a site may be endless. *So long*: the `Context`, which every fetch waits with.
+//!
+//! Without the first a link back to the start never ends; without the second a page with a thousand
+//! links is a thousand connections; without the last one server that accepts and says nothing holds
+//! the whole crawl.
 //!
 //! A goroutine for each page looks extravagant, with four of them at work. But one that waits for
-//! a permit costs its stack and nothing else, and in return the crawl is written as what it is; a
-//! fixed set of workers would need a queue, and a way to tell an empty queue from the end.
+//! a permit costs its stack and nothing else, and in return the crawl is written as what it is. A
+//! `pool::Workers`, or a scope with a limit, fits where the jobs are known from outside: here jobs
+//! make jobs, and workers that wait for a place in a queue which only they can empty wait for ever.
 //!
-//! The permit is given back before the links are followed: a page that held on to its permit while
-//! it waits for others to get theirs could wait for ever.
+//! For the same reason the permit is given back before the links are followed. Who waits for a
+//! permit does not look at the context: when it is done, those that hold one give up at once, so
+//! every turn comes soon, and ends at once too.
+//!
+//! The scope ends when the last page has been followed. Nobody counts, and the goroutines borrow
+//! the crawl instead of sharing it.
 //!
 //! The site is in this program: a little HTTP server on a free port, which also counts how many
-//! fetches meet. Each page links to others; some links lead back, some nowhere.
+//! fetches meet. Each page links to others; some links lead back, some nowhere. A second site never
+//! answers.
 //!
 //! ```text
 //! cargo run --release -p millpond --example crawl
 //! ```
 
-use millpond::chan::{Receiver, Sender, bounded};
-use millpond::go;
+use millpond::context::ContextError;
 use millpond::net::{TcpListener, TcpStream};
-use millpond::sync::{Mutex, WaitGroup};
+use millpond::scope::Scope;
+use millpond::sync::{Mutex, Semaphore};
+use millpond::{Context, go, scope};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -44,98 +56,62 @@ const FETCHES: usize = 4;
 /// Pages in all.
 const PAGES: usize = 1_000;
 
-/// How long a server may be silent.
+/// How long a crawl may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest page, in bytes.
 const PAGE_BYTES: u64 = 1 << 20;
 
-/// What a fetch found.
-type Found = Result<Page, String>;
+/// What was found where.
+type Found = BTreeMap<String, io::Result<Page>>;
 
 struct Page {
     links: Vec<String>,
 }
 
-struct Crawl {
+struct Crawl<'a> {
+    ctx: &'a Context,
     site: SocketAddr,
     /// All links that were ever seen.
     known: Mutex<HashSet<String>>,
-    found: Mutex<BTreeMap<String, Found>>,
-    permits: Permits,
-    /// Counts the pages that are on their way.
-    pages: WaitGroup,
+    found: Mutex<Found>,
+    fetches: Semaphore,
 }
 
-impl Crawl {
-    /// Everything that can be reached from `start`. Parks until that is so.
-    fn run(site: SocketAddr, start: &str) -> BTreeMap<String, Found> {
-        let crawl = Arc::new(Self {
-            site,
-            known: Mutex::default(),
-            found: Mutex::default(),
-            permits: Permits::new(FETCHES),
-            pages: WaitGroup::new(),
-        });
-        crawl.visit(start);
-        crawl.pages.wait();
-        std::mem::take(&mut *crawl.found.lock())
-    }
+/// Everything that can be reached from `start` before `ctx` is done. A page that was not reached
+/// any more has the context's error. Parks until all fetches have ended.
+fn crawl(ctx: &Context, site: SocketAddr, start: &str) -> Found {
+    let (known, found) = (Mutex::default(), Mutex::default());
+    let crawl = Crawl { ctx, site, known, found, fetches: Semaphore::new(FETCHES) };
+    scope(|s| crawl.visit(s, start));
+    crawl.found.into_inner()
+}
 
+impl Crawl<'_> {
     /// Starts the visit of a page, unless it has been started already.
-    fn visit(self: &Arc<Self>, link: &str) {
+    fn visit<'scope>(&'scope self, s: &'scope Scope<'scope, '_>, link: &str) {
         let mut known = self.known.lock();
         if known.len() >= PAGES || !known.insert(link.to_owned()) {
             return;
         }
         drop(known);
-        let (crawl, link) = (self.clone(), link.to_owned());
-        // Counted from here on, while the page that led here is still counted: so the count
-        // reaches zero only at the end.
-        self.pages.go(move || {
-            let permit = crawl.permits.acquire();
-            let found = fetch(crawl.site, &link).map_err(|error| error.to_string());
+        let link = link.to_owned();
+        s.go(move || {
+            let permit = self.fetches.acquire().expect("nobody closes it");
+            let page = fetch(self.ctx, self.site, &link);
             drop(permit);
-            if let Ok(page) = &found {
-                page.links.iter().for_each(|link| crawl.visit(link));
+            if let Ok(page) = &page {
+                page.links.iter().for_each(|link| self.visit(s, link));
             }
-            crawl.found.lock().insert(link, found);
+            self.found.lock().insert(link, page);
         });
     }
 }
 
-/// A number of permits: messages in a channel that holds no more.
-struct Permits {
-    taken: Sender<()>,
-    back: Receiver<()>,
-}
-
-/// Gives the permit back when it is dropped, on every way out.
-struct Permit<'a>(&'a Permits);
-
-impl Permits {
-    fn new(count: usize) -> Self {
-        let (taken, back) = bounded(count);
-        Self { taken, back }
-    }
-
-    /// Parks while all are taken.
-    fn acquire(&self) -> Permit<'_> {
-        self.taken.send(()).expect("the receiver is beside it");
-        Permit(self)
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.0.back.try_recv().expect("this permit is in the channel");
-    }
-}
-
-/// Gets a page and its links.
-fn fetch(site: SocketAddr, link: &str) -> io::Result<Page> {
-    let mut conn = TcpStream::connect_timeout(&site, PATIENCE)?;
-    conn.set_read_timeout(Some(PATIENCE))?;
+/// Gets a page and its links. Each wait ends with the context.
+fn fetch(ctx: &Context, site: SocketAddr, link: &str) -> io::Result<Page> {
+    let conn = TcpStream::connect_ctx(ctx, site)?;
+    let mut conn = conn.with_ctx(ctx);
     write!(conn, "GET {link} HTTP/1.0\r\nHost: {site}\r\n\r\n")?;
     let mut reply = String::new();
     conn.take(PAGE_BYTES).read_to_string(&mut reply)?;
@@ -165,12 +141,12 @@ impl Site {
         let zero = || AtomicUsize::new(0);
         let site = Arc::new(Self { now: zero(), most: zero(), all: zero() });
         let serving = site.clone();
-        drop(go(move || {
+        go(move || {
             for conn in listener.incoming().flatten() {
                 let site = serving.clone();
-                drop(go(move || site.serve(&conn)));
+                go(move || site.serve(&conn));
             }
-        }));
+        });
         Ok((addr, site))
     }
 
@@ -205,7 +181,8 @@ impl Site {
 #[millpond::main]
 fn main() -> io::Result<()> {
     let (addr, site) = Site::start()?;
-    let found = Crawl::run(addr, "/0");
+    let (ctx, _cancel) = Context::background().with_timeout(PATIENCE);
+    let found = crawl(&ctx, addr, "/0");
     let broken: Vec<_> =
         found.iter().filter_map(|(link, found)| Some((link, found.as_ref().err()?))).collect();
     let (most, all) = (site.most.load(Ordering::SeqCst), site.all.load(Ordering::SeqCst));
@@ -215,5 +192,13 @@ fn main() -> io::Result<()> {
     if let Some((link, error)) = broken.first() {
         println!("the first is {link}: {error}");
     }
+
+    // Connections wait in its queue, and nobody accepts them.
+    let deaf = TcpListener::bind("127.0.0.1:0")?;
+    let (ctx, _cancel) = ctx.with_timeout(Duration::from_millis(50));
+    let found = crawl(&ctx, deaf.local_addr()?, "/0");
+    let error = found["/0"].as_ref().err().expect("it does not answer");
+    assert_eq!(ContextError::of(error), Some(ContextError::DeadlineExceeded), "{error}");
+    println!("a deaf site: {error}");
     Ok(())
 }

@@ -1,61 +1,97 @@
-//! A rate limit: a token bucket that a clock fills, and workers that take a token for each job.
+//! A rate limit: a token bucket in a `select!` over a ticker, and workers that take a token for
+//! each job.
 //!
 //! ```text
-//!   clock ──token──▶ bucket ──token──▶ worker ──▶ a call to something that must not be hurried
-//!          each 5 ms   10      ┌─────▶ worker
-//!          (full: lost)        └─────▶ worker
+//!   ticker ──▶ ┌─────────────┐ ──token──▶ worker ──▶ a call to something that must not be hurried
+//!    each 5 ms │ limiter: 10 │      ┌───▶ worker
+//!      ctx ──▶ └─────────────┘      └───▶ worker
 //! ```
 //!
-//! The bucket is a bounded channel, and a token is a message without content. What the channel
-//! holds is the burst: after a quiet time that many jobs may start at once, and no more. From then
-//! on jobs start as fast as the clock ticks, together, however many workers there are. A worker
-//! that finds the bucket empty parks, and the workers are served in the order in which they came.
+//! Use it in front of what others share with you: a service with a quota, a disk, a mail server.
+//! Without a limit, "as fast as we can" is as fast as the fastest worker fails. With a `sleep` in
+//! each worker instead, the rate depends on how many workers there are and on how long their calls
+//! take; and a limit on *concurrency*, a `Semaphore`, is another thing: it lets a thousand short
+//! calls through in a second.
 //!
-//! The clock counts from its start (`sleep_until`), not from its last tick: a tick that was late
-//! does not move those after it. A tick that finds the bucket full is lost, or the burst would have
-//! no bound.
+//! The limiter is a goroutine that owns the bucket, and the bucket is a number. A tick adds a token
+//! up to the burst; a worker that receives takes one; with none left the send is not even offered,
+//! which is what a guard (`, if tokens > 0`) is for, and in Go a nil channel. The channel is a
+//! rendezvous, so no token waits in it that the number does not know of. Workers that find no token
+//! park, and are served in the order in which they came.
 //!
-//! It ends like a pipeline: the workers end with the jobs, the last one drops the last receiver of
-//! tokens, and the clock finds its channel closed.
+//! After a quiet time `BURST` jobs may start at once, and no more. From then on they start as fast
+//! as the ticker ticks, together, however many workers there are. Ticks that nobody looked at in
+//! time are dropped but for one: a limit is an upper bound, and a late limiter is a slower one.
+//! Those to come stay where they were: a late tick does not move the ones after it.
+//!
+//! It ends when its context is done, or at the next send after the last worker has dropped its
+//! receiver. Who waits for a token waits with the context of its *request*, as with all that may
+//! take long.
 //!
 //! ```text
 //! cargo run --release -p millpond --example ratelimit
 //! ```
 
-use millpond::chan::{Receiver, TrySendError, bounded};
-use millpond::go;
-use millpond::time::{Instant, sleep_until};
+use millpond::chan::{Receiver, Sender, bounded};
+use millpond::context::ContextError;
+use millpond::time::{Instant, Ticker};
+use millpond::{Context, JoinHandle, go, scope, select};
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_millis(5);
-const BURST: usize = 10;
+const BURST: u32 = 10;
 const JOBS: usize = 50;
 const WORKERS: usize = 4;
 
-/// Tokens that come one per interval, of which at most `burst` are kept. It starts full.
-fn token_bucket(interval: Duration, burst: usize) -> Receiver<()> {
-    let (tokens, bucket) = bounded(burst);
-    for _ in 0..burst {
-        tokens.try_send(()).expect("there is room for a burst, and a receiver");
+/// Lets callers through at a rate.
+struct Limiter {
+    tokens: Receiver<()>,
+}
+
+impl Limiter {
+    /// A token each `interval`, of which at most `burst` are kept. It starts full, and ends with
+    /// `ctx`; the handle tells how many tokens it gave out.
+    fn start(ctx: &Context, interval: Duration, burst: u32) -> (Self, JoinHandle<usize>) {
+        let (give, tokens) = bounded(0);
+        let ctx = ctx.clone();
+        (Self { tokens }, go(move || fill(&ctx, interval, burst, &give)))
     }
-    let begun = Instant::now();
-    drop(go(move || {
-        for tick in 1.. {
-            sleep_until(begun + interval * tick);
-            match tokens.try_send(()) {
-                Ok(()) | Err(TrySendError::Full(())) => {}
-                Err(TrySendError::Closed(())) => return,
+
+    /// Takes a token. Parks until there is one for the caller, or `ctx` is done.
+    fn wait(&self, ctx: &Context) -> Result<(), Refused> {
+        // Closed: the limiter's own context is done.
+        self.tokens.recv_ctx(ctx).map_err(|_| Refused)
+    }
+}
+
+/// No token, and none will come in time.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused;
+
+/// The limiter; how many tokens it gave out.
+fn fill(ctx: &Context, interval: Duration, burst: u32, give: &Sender<()>) -> usize {
+    let ticker = Ticker::new(interval);
+    let (mut tokens, mut given) = (burst, 0);
+    loop {
+        select! {
+            _ = ticker.tick() => tokens = burst.min(tokens + 1),
+            sent = give.send(()), if tokens > 0 => {
+                if sent.is_err() {
+                    return given; // nobody is left to take one
+                }
+                tokens -= 1;
+                given += 1;
             }
+            _ = ctx.done() => return given,
         }
-    }));
-    bucket
+    }
 }
 
 /// Does jobs at the rate at which there are tokens; when it has started each.
-fn worker(jobs: Receiver<usize>, tokens: &Receiver<()>) -> Vec<Instant> {
+fn worker(ctx: &Context, jobs: &Receiver<usize>, limiter: &Limiter) -> Vec<Instant> {
     let mut started = Vec::new();
     for _job in jobs {
-        tokens.recv().expect("the clock goes on while somebody takes tokens");
+        limiter.wait(ctx).expect("nothing ends it before the jobs do");
         started.push(Instant::now());
         // The call would stand here. It may take long: the others go on.
     }
@@ -65,29 +101,31 @@ fn worker(jobs: Receiver<usize>, tokens: &Receiver<()>) -> Vec<Instant> {
 #[millpond::main]
 fn main() {
     let begun = Instant::now();
-    let tokens = token_bucket(INTERVAL, BURST);
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (limiter, given) = Limiter::start(&ctx, INTERVAL, BURST);
     let (job_tx, jobs) = bounded(1);
-    let workers: Vec<_> = (0..WORKERS)
-        .map(|_| {
-            let (jobs, tokens) = (jobs.clone(), tokens.clone());
-            go(move || worker(jobs, &tokens))
-        })
-        .collect();
-    drop((jobs, tokens));
-    for job in 0..JOBS {
-        job_tx.send(job).expect("the workers stay until the jobs end");
-    }
-    drop(job_tx);
+    let mut started: Vec<Instant> = scope(|s| {
+        let worker = || worker(&ctx, &jobs, &limiter);
+        let workers: Vec<_> = (0..WORKERS).map(|_| s.go(worker)).collect();
+        for job in 0..JOBS {
+            job_tx.send(job).expect("the workers stay until the jobs end");
+        }
+        drop(job_tx);
+        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect()
+    });
 
-    let mut started: Vec<Instant> =
-        workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect();
     started.sort_unstable();
     assert_eq!(started.len(), JOBS);
+    let burst = BURST as usize;
     // The nth job after the burst cannot have started before the nth tick.
-    for (tick, at) in (1..).zip(&started[BURST..]) {
-        assert!(*at >= begun + INTERVAL * tick, "job {} was early", BURST + tick as usize);
+    for (tick, at) in (1..).zip(&started[burst..]) {
+        assert!(*at >= begun + INTERVAL * tick, "job {} was early", burst + tick as usize);
     }
-    let burst = started[BURST - 1] - begun;
-    println!("the first {BURST} jobs had started after {burst:.1?}");
+    println!("the first {BURST} jobs had started after {:.1?}", started[burst - 1] - begun);
     println!("all {JOBS} jobs had started after {:.1?}", started[JOBS - 1] - begun);
+
+    cancel.cancel();
+    assert_eq!(given.join().expect("it does not panic"), JOBS, "a token was lost");
+    assert_eq!(limiter.wait(&ctx), Err(Refused));
+    assert_eq!(ctx.err(), Some(ContextError::Cancelled));
 }

@@ -21,8 +21,10 @@ fn echo_gives_back_what_each_of_many_clients_sends() {
 }
 
 #[test]
-fn the_pipeline_agrees_with_its_loop() {
-    assert_eq!(run("pipeline").lines().count(), 3);
+fn the_pipeline_agrees_with_its_loop_and_stops_early() {
+    let out = run("pipeline");
+    assert_eq!(out.lines().count(), 4, "{out}");
+    assert!(out.contains("an endless text: stopped"), "{out}");
 }
 
 #[test]
@@ -34,15 +36,27 @@ fn fanned_out_jobs_come_back_in_their_order() {
 #[test]
 fn an_actor_sells_each_seat_once_and_hands_over_its_books() {
     let out = run("actor");
-    let numbers = out.split(' ').filter_map(|word| word.parse::<u32>().ok());
+    let first = out.lines().next().expect("it says what it has sold");
+    let numbers = first.split(' ').filter_map(|word| word.parse::<u32>().ok());
     assert_eq!(numbers.sum::<u32>(), 100, "{out}");
 }
 
 #[test]
-fn a_crawl_finds_every_page_once() {
+fn a_crawl_finds_every_page_once_and_ends_with_its_context() {
     let out = run("crawl");
     assert!(out.starts_with("100 pages, 50 broken links\n"), "{out}");
     assert!(out.contains("HTTP/1.0 404 Not Found"), "{out}");
+    assert!(out.ends_with("a deaf site: context deadline exceeded\n"), "{out}");
+}
+
+#[test]
+fn an_error_group_keeps_the_first_error_and_stops_the_others() {
+    let out = run("errgroup");
+    let lines: Vec<_> = out.lines().collect();
+    let [whole, corrupt, late] = lines[..] else { panic!("{out}") };
+    assert!(whole.ends_with("all whole"), "{out}");
+    assert!(corrupt.starts_with("part 7 is corrupt"), "{out}");
+    assert_eq!(late, "context deadline exceeded");
 }
 
 #[test]

@@ -4,6 +4,12 @@
 //! lends desks to its goroutines: one that has started stays on its thread, so a thread-local list
 //! needs no lock, and a desk that was just put back is still in the cache of that processor. A few
 //! desks serve thousands of connections.
+//!
+//! Rejected: `millpond::sync::Pool`, which would be the choice nearly everywhere else: its values go
+//! from thread to thread, are bounded over all of them, and are dropped under memory pressure. All
+//! that costs 420 instructions for a borrow and its return, against 126 here, and this happens once
+//! for each command that is not pipelined; what it would buy is small, for a thread keeps sixteen
+//! desks at most.
 
 use crate::parser::{Limits, Parser};
 use crate::reply::Reply;
