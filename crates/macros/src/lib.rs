@@ -83,7 +83,7 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// |---|---|---|
 /// | `v = rx.recv()` | a value is received, or the channel is closed and empty | `Result<T, RecvError>` |
 /// | `r = tx.send(x)` | `x` is sent, or the channel is closed | `Result<(), SendError<T>>` |
-/// | `v = handle.join()` | the goroutine or task has ended | `Result<T, JoinError>` |
+/// | `v = handle.join()` | the goroutine (of a scope too), task or job of workers has ended | `Result<T, JoinError>` |
 /// | `e = ctx.done()` | the context is cancelled or its deadline has passed | `ContextError` |
 /// | `t = ticker.tick()` | the next tick is due | `Instant` |
 /// | `_ = after(duration)` | so much time has passed | the `Instant` when it had |
@@ -94,7 +94,10 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// `return`, `?`, `break` and `continue` mean what they mean around the `select!`.
 ///
 /// - `.., if condition` switches an arm off: its operation is not even looked at, as with a nil channel in Go. The
-///   condition is evaluated once, before the wait.
+///   condition is evaluated once, before the wait; if it is false nothing of its arm is evaluated, so
+///   `_ = limit.as_ref().unwrap(), if limit.is_some()` is right.
+/// - What an arm waits on has to live outside: an operand that makes a temporary (`state.lock().rx.recv()`) does not
+///   compile, because its guard would be held through the wait. Clone the handle, or bind it before.
 /// - `x` in `tx.send(x)` is evaluated **only if its arm is done**, so it may move something that the other bodies use.
 ///   Evaluate quickly: a receiver of a rendezvous that was chosen waits meanwhile. If it panics, nothing was sent.
 /// - `handle.join()` borrows the handle mutably. If its arm is done, the result is out of the handle, which is good for
@@ -102,8 +105,11 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// - `after(duration)` counts from here. To count through several rounds, make it before: `let limit = after(..)`,
 ///   then `_ = &limit`.
 /// - Without arms, or if all are switched off, it waits for ever, as in Go; with `default` it never waits.
-/// - Patterns must be irrefutable. At most 64 arms; `chan::Select` takes any number at run time. Up to 8 arms need no
-///   allocation (but the end of a *task* needs one).
+/// - What is not in the table has no arm: signals, locks, permits, sockets. Let a goroutine wait for it and send on a
+///   channel; where the other arm would be a context or a time, use the `*_ctx` or `*_timeout` form.
+/// - Patterns must be irrefutable: take the `Result`, and `match` it in the body.
+/// - At most 64 arms; `chan::Select` takes any number at run time. Up to 8 arms need no allocation (but the end of a
+///   *task* needs one).
 ///
 /// ```
 /// use millpond::{chan, go, select};

@@ -40,6 +40,9 @@
 //! | look inside | [`debug`] |
 //! | runtimes | [`runtime`] |
 //!
+//! Who comes from Go finds each line's counterpart in `docs/from-go.md`, and whole patterns
+//! (pipeline, fan-out and fan-in, actor, error group, rate limit, bounded crawl) in `examples`.
+//!
 //! Goroutine, task, plain thread: everything works from all three. A goroutine parks, a task
 //! registers its waker, a plain thread blocks.
 //!
@@ -82,3 +85,8 @@ pub mod debug {
 
 #[doc(hidden)]
 pub mod __private;
+
+/// The page for Go programmers: its pieces of Rust are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-go.md")]
+mod from_go {}

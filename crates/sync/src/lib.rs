@@ -1,5 +1,21 @@
 //! Channels and locks for goroutines, tasks and plain threads.
 //!
+//! | to | take |
+//! |---|---|
+//! | pass values on, wait for the first of several | [`chan`] |
+//! | change shared state, in short steps | [`Mutex`]; [`Condvar`] to wait until it is as needed |
+//! | read it mostly, sometimes change it in place | [`RwLock`] |
+//! | read it all the time, seldom replace it as a whole | [`Snapshot`] |
+//! | set it once, by whoever needs it first | [`OnceCell`]; [`Once`] for a step without a value |
+//! | limit how many do something at once | [`Semaphore`]; [`pool::Workers`] with a queue of jobs |
+//! | wait until a group has finished | [`WaitGroup`]; a `scope` if it may borrow |
+//! | wait for one another at each step | [`Barrier`] |
+//! | use buffers again | [`Pool`]; [`pool::BlockPool`] for bytes |
+//!
+//! Locks have no poison: one whose holder panicked is unlocked. Guards may be held across a wait, of
+//! course at the cost of who waits for them.
+//!
+//! # How it is built
 //! Everything here works from three kinds of caller and asks none of them which it is: a goroutine
 //! parks, a task registers its waker, a plain thread blocks. That is [`millpond_rt::wait`]'s work.
 //! What this crate adds is always the same shape, and it is worth reading once:

@@ -18,6 +18,13 @@ use std::ops::Deref;
 /// goroutine's ([`TryScope::go_try`]) or the body's own; else the body's value. Parks the
 /// goroutine, or blocks the plain thread.
 ///
+/// An error stops nobody. To call the others off, as Go's `errgroup.WithContext` does, give them a
+/// [`Context`](crate::Context) and cancel it *after* the error was kept ([`TryScope::fail`]), or one
+/// of those that it stops could be first; the example `errgroup` shows it whole.
+///
+/// Where a closure uses `?`, the compiler may have to be told the error type: `let result:
+/// Result<(), MyError> = try_scope(..)`.
+///
 /// # Errors
 /// The first error. Later ones are dropped.
 ///
