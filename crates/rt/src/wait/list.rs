@@ -72,7 +72,8 @@ pub struct WaitList<V> {
 
 #[derive(Debug)]
 struct Entry<V> {
-    /// `None` while the place is reserved and its owner's wait has not begun.
+    /// `None` while the place is reserved and its owner's wait has not begun; and when the wait was
+    /// ended here, since the reference to the waiter then goes to who resumes it.
     ticket: Option<Ticket>,
     prev: u32,
     next: u32,
@@ -133,20 +134,19 @@ impl<V> WaitList<V> {
     /// resume the waiter.
     #[inline]
     pub fn claim_front(&mut self, outcome: impl Fn(&V) -> u16) -> Option<(&mut V, Fired)> {
-        self.claim_front_by(|ticket, value| ticket.claim(outcome(value)))
+        self.claim_front_by(|value| Ticket::unreserved(outcome(value)))
     }
 
     #[inline]
     fn claim_front_by(
         &mut self,
-        claim: impl Fn(&Ticket, &V) -> Option<Fired>,
+        outcome: impl Fn(&V) -> u16,
     ) -> Option<(&mut V, Fired)> {
         while self.head != NONE {
             let key = self.head;
             self.unlink(key);
             let entry = self.at(key);
-            let claim = |ticket: &Ticket| claim(ticket, &entry.value);
-            if let Some(fired) = entry.ticket.as_ref().and_then(claim) {
+            if let Some(fired) = Ticket::claim_out_of(&mut entry.ticket, outcome(&entry.value)) {
                 // Looked up again: the borrow of the loop's entry cannot be returned.
                 return Some((&mut self.at(key).value, fired));
             }
@@ -187,8 +187,8 @@ impl<V> WaitList<V> {
             let key = self.head;
             self.unlink(key);
             let entry = self.at(key);
-            let claim = |ticket: &Ticket| ticket.claim(outcome);
-            if let Some(fired) = entry.ticket.as_ref().and_then(claim) {
+            let outcome = Ticket::unreserved(outcome);
+            if let Some(fired) = Ticket::claim_out_of(&mut entry.ticket, outcome) {
                 return Some((&mut self.at(key).value, fired));
             }
         }
@@ -201,14 +201,12 @@ impl<V> WaitList<V> {
         while self.head != NONE {
             let key = self.head;
             self.unlink(key);
-            let fired = match &self.at(key).ticket {
-                None => None,
-                Some(ticket) => match ticket.claim(0) {
-                    None => continue,
-                    fired => fired,
-                },
-            };
-            return Some((&mut self.at(key).value, fired));
+            let entry = self.at(key);
+            let reserved = entry.ticket.is_none();
+            let fired = Ticket::claim_out_of(&mut entry.ticket, 0);
+            if reserved || fired.is_some() {
+                return Some((&mut self.at(key).value, fired));
+            }
         }
         None
     }
@@ -220,8 +218,7 @@ impl<V> WaitList<V> {
 
     /// As [`claim_all`](Self::claim_all), for a context, whose outcome no primitive may use.
     pub(crate) fn claim_all_reserved(&mut self, outcome: impl Fn(&V) -> u16) -> Vec<Fired> {
-        let claim = |ticket: &Ticket, value: &V| ticket.claim_any(outcome(value));
-        std::iter::from_fn(|| self.claim_front_by(claim).map(|(_, fired)| fired)).collect()
+        std::iter::from_fn(|| self.claim_front_by(&outcome).map(|(_, fired)| fired)).collect()
     }
 
     /// The owner takes its entry back, with what it then holds.

@@ -49,11 +49,17 @@ impl Ticket {
     /// If `outcome` is 2^14 - 2 (a context's), 2^14 - 1 (a timer's) or more.
     #[inline]
     pub fn claim(&self, outcome: u16) -> Option<Fired> {
+        self.claim_any(Self::unreserved(outcome))
+    }
+
+    /// The outcome, if a primitive may use it.
+    #[inline]
+    pub(super) fn unreserved(outcome: u16) -> u16 {
         assert!(
             outcome < CANCELLED,
             "Ticket::claim: outcome {outcome}, expected below {CANCELLED}"
         );
-        self.claim_any(outcome)
+        outcome
     }
 
     /// A timer's claim and resumption; `false` if the wait had ended.
@@ -67,6 +73,16 @@ impl Ticket {
         match self.target.word().claim(self.seq, outcome)? {
             Claimed::BeforePark => Some(Fired(None)),
             Claimed::Parked => Some(Fired(Some(self.target.clone()))),
+        }
+    }
+
+    /// As [`claim`](Self::claim), of a ticket that has done its work then: the reference to the waiter
+    /// becomes that of the [`Fired`]. The ticket stays where it is if there is nobody to resume.
+    pub(super) fn claim_out_of(place: &mut Option<Ticket>, outcome: u16) -> Option<Fired> {
+        let ticket = place.as_ref()?;
+        match ticket.target.word().claim(ticket.seq, outcome)? {
+            Claimed::BeforePark => Some(Fired(None)),
+            Claimed::Parked => Some(Fired(place.take().map(|ticket| ticket.target))),
         }
     }
 
