@@ -24,7 +24,6 @@ const ROWS: &[Row] = &[
     ("pingpong_apart", |args| run(talk::pingpong_apart, args)),
     ("mpmc", |args| run(talk::mpmc, args)),
     ("mpsc", |args| run(talk::mpmc, args)),
-    #[cfg(feature = "select")]
     ("select", |args| run(talk::select, args)),
     ("mutex", |args| run(talk::mutex, args)),
     ("sieve", |args| run(talk::sieve, args)),

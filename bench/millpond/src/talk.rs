@@ -65,7 +65,6 @@ fn produce(tx: Sender<u64>, each: u64) {
     drop(go(move || (0..each).try_for_each(|value| tx.send(value))));
 }
 
-#[cfg(feature = "select")]
 pub(crate) fn select(args: &Args) -> Outcome {
     let (each, cap) = (args.get("each"), args.get("cap") as usize);
     let began = Instant::now();

@@ -81,7 +81,7 @@ impl Programs {
 
 fn build_rust(root: &Path, target: &Path) -> Result<(), Problem> {
     let mut command = cargo::command(&root.join("bench"));
-    command.args(["build", "--release", "--locked", "--target-dir"]).arg(target);
+    command.args(["build", "--release", "--target-dir"]).arg(target);
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("bench: building the programs: {status}").into()),

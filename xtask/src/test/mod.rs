@@ -154,7 +154,7 @@ fn again(
 /// The benchmarks: their workspace, and the driver with real programs.
 fn bench(workspace: &Workspace) -> Tally {
     let mut programs = cargo::command(&workspace.root.join("bench"));
-    programs.args(["test", "--release", "--locked", "--workspace", "--target-dir"]);
+    programs.args(["test", "--release", "--workspace", "--target-dir"]);
     let mut tally = run_command(programs.arg(workspace.target.join("bench")), LIMIT);
     let mut driver = cargo::command(&workspace.root);
     driver.args(["test", "-p", "xtask", "--test", "bench", "--", "--ignored"]);
