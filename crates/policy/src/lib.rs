@@ -13,5 +13,6 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+pub mod calm;
 pub mod spread;
 pub mod sysmon;

@@ -20,15 +20,20 @@ use crate::queue::idle::Idle;
 use crate::sysmon::Bed;
 use crate::work::Work;
 use crate::{g::GRef, m::CurrentM};
+use millpond_policy::calm::calm_ns;
 use millpond_prim::sync::Lock;
 use millpond_stack::SizeClass;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 use std::task::Waker;
 
 /// No runtime has more threads than this.
 pub(crate) const MAX_MS: usize = 1024;
+
+/// For so long after a goroutine was seen to keep an M from all others, nothing new is spread there:
+/// what does so once does so again, and what is placed there would wait for it each time.
+const HOGGED_FOR_NS: u64 = 2_000_000_000;
 
 /// One runtime. See the module documentation.
 pub(crate) struct Sched {
@@ -51,6 +56,10 @@ pub(crate) struct Sched {
     pub(crate) idle: Idle,
     pub(crate) bed: Bed,
     pub(crate) errands: Errands,
+    /// Until when new work calls nobody, on the exact clock. Atomic: written by thieves.
+    calm_until_ns: AtomicU64,
+    /// Calls in a row that did not pay. Atomic.
+    calls_unpaid: AtomicU32,
     stopping: AtomicBool,
     /// Ms that sleep for good after `stopping`, because stacks are frozen on them.
     frozen: Mutex<usize>,
@@ -79,6 +88,8 @@ impl Sched {
             idle: Idle::new(),
             bed: Bed::new(),
             errands: Errands::default(),
+            calm_until_ns: AtomicU64::new(0),
+            calls_unpaid: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             frozen: Mutex::new(0),
             changed: Condvar::new(),
@@ -149,6 +160,24 @@ impl Sched {
         }
     }
 
+    /// Whether new work should call nobody: the last who were called found too little.
+    #[inline]
+    pub(crate) fn is_calm(&self) -> bool {
+        crate::clock::coarse_ns() < self.calm_until_ns.load(Ordering::Relaxed)
+    }
+
+    /// An M that was woken to help has seen what there was. Several at once may count each other
+    /// out; the next calls set it right.
+    pub(crate) fn note_call(&self, paid: bool, now_ns: u64) {
+        let until_ns = if paid {
+            self.calls_unpaid.store(0, Ordering::Relaxed);
+            0
+        } else {
+            now_ns + calm_ns(self.calls_unpaid.fetch_add(1, Ordering::Relaxed))
+        };
+        self.calm_until_ns.store(until_ns, Ordering::Relaxed);
+    }
+
     /// As [`Sched::recruit`], for work that nobody who is awake need get to. The fence orders the
     /// work before the look at the licences; a sleeper gives its licence back before its own fence
     /// and looks at such work after it (`must_stay_up`). So either the licence is seen here or the
@@ -204,15 +233,22 @@ impl Sched {
         self.recruit_surely();
     }
 
-    /// The M to which a spread goroutine goes; `here` wins among equals.
-    pub(crate) fn least_loaded(&self, here: u32) -> u32 {
+    /// The M to which a spread goroutine goes: of those that nobody has kept to himself lately, the one
+    /// with the fewest that live there; `lot` decides among equals. Not `here` among equals, nor in
+    /// turn: every tenth connection may be a busy one, and would always meet the same M.
+    pub(crate) fn least_loaded(&self, here: u32, lot: u32) -> u32 {
         let load = |m: &M| m.live.load(Ordering::Relaxed) + m.arriving.load(Ordering::Relaxed);
-        let home = self.m(here);
+        let order = |m: &M| lot.wrapping_add(m.index) % self.procs as u32;
+        let now_ns = crate::clock::coarse_ns();
+        let hogged = |m: &M| {
+            let seen_ns = m.hogged_ns.load(Ordering::Relaxed);
+            seen_ns != 0 && now_ns.saturating_sub(seen_ns) < HOGGED_FOR_NS
+        };
         self.ms()
             .iter()
             .take(self.procs)
             .filter(|m| m.adopted_by.try_lock().is_some_and(|by| by.is_none()))
-            .min_by_key(|m| (load(m), m.index != home.index))
+            .min_by_key(|m| (hogged(m), load(m), order(m)))
             .map_or(here, |m| m.index)
     }
 

@@ -24,6 +24,7 @@ use crate::m::M;
 use crate::queue::ring::Sighting;
 use crate::sched::Sched;
 use millpond_policy::sysmon::{HAND_OFF_NS, Period, Sight, Verdict, YIELD_NS, judge};
+use millpond_sys::clock::thread_cpu_ns;
 use millpond_sys::task::ThreadState;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -106,6 +107,8 @@ struct Memory {
     since_ns: u64,
     yield_requested: bool,
     reported: bool,
+    /// Processor time of its thread when this run of a goroutine was seen first.
+    cpu_ns: Option<u64>,
     /// Looks in a row, within one run of a goroutine, that found the thread asleep.
     asleep_looks: u32,
     thread: Option<(i32, ThreadState)>,
@@ -167,6 +170,7 @@ impl Sysmon {
             memory.yield_requested = false;
             memory.reported = false;
             memory.asleep_looks = 0;
+            memory.cpu_ns = None;
         }
         if m.p.has_licence() {
             memory.watch_ring(sched, m, now_ns);
@@ -175,6 +179,7 @@ impl Sysmon {
             return false;
         }
         let running_ns = now_ns - memory.since_ns;
+        memory.watch_hog(m, now_ns);
         if running_ns >= YIELD_NS {
             leave_errand(sched, m, switches, now_ns);
         }
@@ -235,6 +240,16 @@ impl Memory {
     fn is_asleep(&mut self, m: &M) -> bool {
         self.asleep_looks = if self.seems_asleep(m) { self.asleep_looks + 1 } else { 0 };
         self.asleep_looks >= 2
+    }
+
+    /// Whether one goroutine keeps the M to itself: by the processor time that it has had, since a
+    /// thread that waits for a processor keeps nobody.
+    fn watch_hog(&mut self, m: &M, now_ns: u64) {
+        let Some(cpu_ns) = thread_cpu_ns(m.tid.load(Ordering::Relaxed)) else { return };
+        let before_ns = *self.cpu_ns.get_or_insert(cpu_ns);
+        if cpu_ns.saturating_sub(before_ns) >= YIELD_NS {
+            m.hogged_ns.store(now_ns, Ordering::Relaxed);
+        }
     }
 
     /// What the kernel says now. Unknown is "no".

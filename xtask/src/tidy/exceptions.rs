@@ -159,6 +159,7 @@ pub const PROJECT: Exceptions = Exceptions {
             path: "crates/sys/src/altstack.rs",
             reason: "installs alternate signal stacks",
         },
+        UnsafeFile { path: "crates/sys/src/clock.rs", reason: "reads the clock of a thread" },
         UnsafeFile { path: "crates/sys/src/epoll.rs", reason: "reads what the kernel wrote" },
         UnsafeFile { path: "crates/sys/src/fault.rs", reason: "installs signal handlers" },
         UnsafeFile { path: "crates/sys/src/guard.rs", reason: "sets and clears guard pages" },

@@ -4,6 +4,7 @@
 //! All cells, no locks. Borrows are short and never held across a switch or a call into user code.
 
 use crate::g::GRef;
+use crate::queue::ring::Sighting;
 use crate::work::Work;
 use async_task::Runnable;
 use millpond_stack::Cache;
@@ -39,6 +40,12 @@ pub(crate) struct Local {
     pub(crate) budget: Cell<u32>,
     /// Scheduler turns.
     pub(crate) tick: Cell<u32>,
+    /// What was in the ring when this M looked around last.
+    pub(crate) seen: Cell<Option<Sighting>>,
+    /// Whether the search under way, or about to begin, is one that this M was woken for.
+    pub(crate) recruited: Cell<bool>,
+    /// What the last search stole, and when: pieces and the exact clock. 0 once it was judged.
+    pub(crate) loot: Cell<(u32, u64)>,
     /// Whether this M is counted as a searcher.
     pub(crate) searching: Cell<bool>,
     /// Stacks; `None` until the thread has begun and after it has ended.
@@ -64,6 +71,9 @@ impl Local {
             request: Cell::new(Request::None),
             budget: Cell::new(BUDGET),
             tick: Cell::new(0),
+            seen: Cell::new(None),
+            recruited: Cell::new(false),
+            loot: Cell::new((0, 0)),
             searching: Cell::new(false),
             stacks: RefCell::new(None),
             runners: RefCell::new(Vec::new()),

@@ -81,6 +81,9 @@ pub(crate) struct M {
     running: AtomicPtr<G>,
     /// sysmon: the running goroutine should yield at its next chance.
     pub(crate) yield_requested: AtomicBool,
+    /// When sysmon last saw one goroutine keep this M from all others, on the coarse clock; 0 for
+    /// never. Written by sysmon.
+    pub(crate) hogged_ns: AtomicU64,
     /// Wakers of the tasks that were spawned here and have not ended, for the end of the runtime.
     pub(crate) tasks: Lock<Slab<Option<Waker>>>,
     /// The kernel's number of this thread; 0 when retired. Written by this thread.
@@ -118,6 +121,7 @@ impl M {
             switches: AtomicU64::new(0),
             running: AtomicPtr::new(ptr::null_mut()),
             yield_requested: AtomicBool::new(false),
+            hogged_ns: AtomicU64::new(0),
             tasks: Lock::new(Slab::new()),
             tid: AtomicI32::new(0),
             adopted_by: Lock::new(None),

@@ -65,12 +65,15 @@ impl CurrentM {
     }
 
     /// Somebody else may want what was queued. With a licence this M gets to it itself, and a
-    /// wake-up that is missed costs some parallelism until sysmon looks. Without one it must not be
-    /// missed: see [`crate::sched::Sched::recruit_surely`].
+    /// wake-up that is missed, or left out because the last ones did not pay, costs some parallelism
+    /// until sysmon looks. Without one it must not be missed: see
+    /// [`crate::sched::Sched::recruit_surely`].
     #[inline]
-    fn call_for_help(&self) {
+    pub(super) fn call_for_help(&self) {
         if self.p.has_licence() {
-            self.sched().recruit();
+            if !self.sched().is_calm() {
+                self.sched().recruit();
+            }
         } else {
             self.sched().recruit_surely();
         }
@@ -85,7 +88,7 @@ impl CurrentM {
 
     fn spread(&self, g: GRef) {
         let sched = self.sched();
-        let m = sched.m(sched.least_loaded(self.index));
+        let m = sched.m(sched.least_loaded(self.index, self.local().random()));
         m.count_in(&g);
         if m.index == self.index {
             // Not as the next: its maker goes on accepting.

@@ -63,7 +63,7 @@ impl CurrentM {
             let tick = self.local().tick.get().wrapping_add(1);
             self.local().tick.set(tick);
             if tick.is_multiple_of(FAIR_TICKS) {
-                self.poll_events(Some(Duration::ZERO));
+                self.look_around();
             }
             if tick.is_multiple_of(TIMER_TICKS) {
                 self.fire_timers();
@@ -79,6 +79,19 @@ impl CurrentM {
                 None if !self.sleep() => return,
                 None => {}
             }
+        }
+    }
+
+    /// From time to time, however busy: descriptors, if anybody waits for one, and work of which
+    /// there is more than this M gets to.
+    fn look_around(&self) {
+        if self.poller.waiting_count() > 0 || self.adoptees.load(Ordering::Relaxed) > 0 {
+            self.poll_events(Some(Duration::ZERO));
+        }
+        let ring = &self.p.ring;
+        let waited = self.local().seen.replace(Some(ring.watch()));
+        if waited.is_some_and(|then| ring.ripe(then) > 0) {
+            self.call_for_help();
         }
     }
 

@@ -3,19 +3,29 @@
 //! A goroutine that is stolen before its first run is bound to the thief for life, so stealing
 //! decides *where things live*. Two goroutines that talk and are torn apart pay microseconds for
 //! each message instead of a tenth of one. So a thief is patient: it notes what each ring holds
-//! and takes, after [`RIPE_NS`], only what is still there, because that is what its owner does not
-//! get to. A ring that moves is left alone. `next` goes last and only if it has not changed for as
-//! long.
+//! and takes, after its owner has had [`RIPE_NS`] of a processor, only what is still there, because
+//! that is what its owner does not get to. A ring that moves is left alone. `next` goes last and only
+//! if it has not changed for as long.
+//!
+//! The owner's *processor time*, not time: on a machine that has other things to do, an owner is
+//! often off its processor for longer than that, and would come back to find torn apart what it was
+//! about to run. (An owner that sleeps in the kernel is sysmon's business.)
 //!
 //! The exception is an M without a licence: it may not run what is in its ring, so that is taken
 //! at once.
 //!
 //! Looking costs a processor, so it ends when there is nothing to look at, and after
 //! [`WATCH_NS`] in any case; sysmon wakes somebody later if a ring stays full.
+//!
+//! An M that was woken in order to search says what it was good for: nothing, or how long the
+//! *loot* kept it. If that is less than waking it cost, new work calls nobody for a while
+//! ([`millpond_policy::calm`]), and who has nothing to do then sleeps instead of searching.
 
 use super::{CurrentM, M};
 use crate::queue::ring::{CAPACITY, Sighting};
 use crate::work::Work;
+use millpond_policy::calm::paid;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What has waited for this long is stolen. Measured: see ARCHITECTURE.md, "placement".
@@ -28,19 +38,67 @@ const WATCH_NS: u64 = 3 * RIPE_NS;
 struct Watch {
     ring: Sighting,
     next: usize,
+    /// When, on the wall and on the owner's processor clock.
     since_ns: u64,
+    since_cpu_ns: Option<u64>,
+}
+
+impl Watch {
+    fn begin(victim: &M, now_ns: u64) -> Self {
+        Self {
+            ring: victim.p.ring.watch(),
+            next: victim.p.peek_next(),
+            since_ns: now_ns,
+            since_cpu_ns: cpu_ns(victim),
+        }
+    }
+
+    /// Whether the owner has had its time. Where the kernel tells nothing, time decides.
+    fn is_over(&self, victim: &M, now_ns: u64) -> bool {
+        if now_ns - self.since_ns < RIPE_NS {
+            return false;
+        }
+        match (self.since_cpu_ns, cpu_ns(victim)) {
+            // Half of it: the thief's own clock readings count on the wall, not there.
+            (Some(before_ns), Some(cpu_ns)) => cpu_ns.saturating_sub(before_ns) >= RIPE_NS / 2,
+            _ => true,
+        }
+    }
+}
+
+fn cpu_ns(m: &M) -> Option<u64> {
+    millpond_sys::clock::thread_cpu_ns(m.tid.load(Ordering::Relaxed))
 }
 
 impl CurrentM {
     /// Searches until something is found, something of its own turns up, or there is no point.
     pub(super) fn search(&self) -> Option<Work> {
         let sched = self.sched();
+        self.judge_loot();
         if !self.local().searching.get() {
-            if !sched.idle.begin_search(sched.search_limit()) {
+            if sched.is_calm() || !sched.idle.begin_search(sched.search_limit()) {
                 return None;
             }
             self.local().searching.set(true);
         }
+        let found = self.look_until_found();
+        if found.is_none() && self.local().recruited.replace(false) {
+            sched.note_call(false, crate::clock::now_ns());
+        }
+        found
+    }
+
+    /// What the last call was good for, now that its loot is used up.
+    fn judge_loot(&self) {
+        let (pieces, since_ns) = self.local().loot.replace((0, 0));
+        if pieces > 0 {
+            let now_ns = crate::clock::now_ns();
+            self.sched().note_call(paid(pieces, now_ns.saturating_sub(since_ns)), now_ns);
+        }
+    }
+
+    fn look_until_found(&self) -> Option<Work> {
+        let sched = self.sched();
         let began_ns = crate::clock::now_ns();
         let mut watches: Vec<Option<Watch>> = Vec::new();
         loop {
@@ -89,12 +147,8 @@ impl CurrentM {
         if !victim.p.has_licence() {
             return self.take_from(victim, CAPACITY).or_else(|| victim.p.take_next());
         }
-        let seen = watch.get_or_insert_with(|| Watch {
-            ring: victim.p.ring.watch(),
-            next: victim.p.peek_next(),
-            since_ns: now_ns,
-        });
-        if now_ns - seen.since_ns < RIPE_NS {
+        let seen = watch.get_or_insert_with(|| Watch::begin(victim, now_ns));
+        if !seen.is_over(victim, now_ns) {
             return None;
         }
         let ripe = victim.p.ring.ripe(seen.ring);
@@ -109,7 +163,11 @@ impl CurrentM {
     }
 
     fn take_from(&self, victim: &M, limit: u32) -> Option<Work> {
-        (victim.p.ring.steal_into(&self.p.ring, limit) > 0).then(|| self.p.pop()).flatten()
+        let pieces = victim.p.ring.steal_into(&self.p.ring, limit);
+        if pieces > 0 && self.local().recruited.replace(false) {
+            self.local().loot.set((pieces, crate::clock::now_ns()));
+        }
+        (pieces > 0).then(|| self.p.pop()).flatten()
     }
 
     /// This M has found something to do. If nobody else searches and there may be more, somebody

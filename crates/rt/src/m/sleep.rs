@@ -40,6 +40,7 @@ impl CurrentM {
         }
         if !sched.idle.leave(self.index) {
             self.local().searching.set(true);
+            self.local().recruited.set(true);
             idle_long = false;
         }
         sched.note_awake();

@@ -20,8 +20,9 @@
 
 use millpond_prim::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// Slots of a ring: as many as Go's; four in a model, where 256 could never be filled.
-pub(crate) const CAPACITY: u32 = if cfg!(loom) { 4 } else { 256 };
+/// Slots of a ring: four times Go's, since what overflows is taken by anybody at once, without the
+/// patience that keeps together what talks; four in a model, where more could never be filled.
+pub(crate) const CAPACITY: u32 = if cfg!(loom) { 4 } else { 1024 };
 
 /// A run queue. The words are never zero.
 #[derive(Debug)]

@@ -138,10 +138,7 @@ impl<V> WaitList<V> {
     }
 
     #[inline]
-    fn claim_front_by(
-        &mut self,
-        outcome: impl Fn(&V) -> u16,
-    ) -> Option<(&mut V, Fired)> {
+    fn claim_front_by(&mut self, outcome: impl Fn(&V) -> u16) -> Option<(&mut V, Fired)> {
         while self.head != NONE {
             let key = self.head;
             self.unlink(key);
