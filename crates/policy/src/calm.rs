@@ -2,8 +2,8 @@
 //!
 //! Waking a thread costs the waker microseconds, and what the helper takes away starts cold on another processor.
 //! That pays if the work is large or plentiful. If a call brought nothing, or crumbs, the next ones would bring the
-//! same: a program that starts a million small goroutines would make a call for each batch and be slower for it. So after such a
-//! call there is *calm*, longer each time in a row, and a call that paid ends it:
+//! same: a program that starts a million small goroutines would make a call for each batch and be slower for it. So
+//! after such a call there is *calm*, longer each time in a row, and a call that paid ends it:
 //!
 //! ```text
 //!   call ─▶ helper found nothing, or crumbs ─▶ calm for 100 µs, 200 µs, .. 10 ms ─▶ next call
