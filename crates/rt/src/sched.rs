@@ -410,13 +410,10 @@ impl Sched {
         drop(leftovers);
     }
 
-    /// Wakes every task, so that it is scheduled, and dropped there because the runtime has ended.
+    /// Wakes every task that waits, so that it is scheduled, and dropped there because the runtime
+    /// has ended.
     fn cancel_tasks(&self) {
-        let wakers: Vec<Waker> = self
-            .ms()
-            .iter()
-            .flat_map(|m| m.tasks.lock().drain().flatten().collect::<Vec<_>>())
-            .collect();
+        let wakers: Vec<Waker> = self.ms().iter().flat_map(|m| m.tasks.lock().close()).collect();
         wakers.into_iter().for_each(crate::wait::wake);
     }
 }

@@ -11,7 +11,7 @@
 
 use crate::g::{G, GRef};
 use crate::queue::ring::{Ring, Sighting};
-use async_task::Runnable;
+use crate::task::Runnable;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

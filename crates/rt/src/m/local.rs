@@ -5,8 +5,8 @@
 
 use crate::g::GRef;
 use crate::queue::ring::Sighting;
+use crate::task::Runnable;
 use crate::work::Work;
-use async_task::Runnable;
 use millpond_stack::Cache;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -47,7 +47,6 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::task::Waker;
 
 thread_local! {
     /// The M of this thread; null on threads that are not the scheduler's.
@@ -84,8 +83,8 @@ pub(crate) struct M {
     /// When sysmon last saw one goroutine keep this M from all others, on the coarse clock; 0 for
     /// never. Written by sysmon.
     pub(crate) hogged_ns: AtomicU64,
-    /// Wakers of the tasks that were spawned here and have not ended, for the end of the runtime.
-    pub(crate) tasks: Lock<Slab<Option<Waker>>>,
+    /// The tasks that first waited here and have not ended, for the end of the runtime.
+    pub(crate) tasks: Lock<crate::task::Registry>,
     /// The kernel's number of this thread; 0 when retired. Written by this thread.
     pub(crate) tid: AtomicI32,
     /// The M that polls this one's epoll while this one is stuck or retired. Protected by the lock.
@@ -122,7 +121,7 @@ impl M {
             running: AtomicPtr::new(ptr::null_mut()),
             yield_requested: AtomicBool::new(false),
             hogged_ns: AtomicU64::new(0),
-            tasks: Lock::new(Slab::new()),
+            tasks: Lock::default(),
             tid: AtomicI32::new(0),
             adopted_by: Lock::new(None),
             adoptees: AtomicUsize::new(0),

@@ -4,7 +4,12 @@
 //! task is queued when it becomes due (like a fresh goroutine: it has no home), and on what it is
 //! polled: a *runner*, a goroutine of the runtime's own. A task that calls a blocking form parks
 //! the runner that polls it, and the M takes another; so blocking forms work everywhere. A runner
-//! goes on from task to task without a switch while tasks are next in the queue.
+//! goes on from task to task without a switch while tasks are next in the queue. A task that waits is
+//! known to its runtime, which wakes it at its end ([`registry`]).
+
+mod registry;
+
+pub(crate) use registry::Registry;
 
 use crate::g::{Spec, cell};
 use crate::handle::{JoinError, JoinHandle};
@@ -15,8 +20,10 @@ use crate::runtime;
 use crate::sched::Sched;
 use crate::wait::{Outcome, WaitReason, Waiting};
 use crate::work::Work;
-use async_task::{FallibleTask, Runnable, ScheduleInfo, WithInfo};
+use async_task::{FallibleTask, ScheduleInfo, WithInfo};
 use millpond_prim::sync::Lock;
+use std::cell::Cell;
+use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
@@ -51,91 +58,101 @@ where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,
 {
-    let sched = match CurrentM::get() {
+    let m = CurrentM::get();
+    let sched = match m {
         Some(m) => m.sched().keep_alive(),
         None => runtime::of_process(),
     };
-    let m = CurrentM::get().map_or(0, |m| m.index);
-    let guard = Registered {
-        sched: sched.clone(),
-        m,
-        slot: vacant_slot(&sched, m),
-        location: Location::caller(),
-    };
-    let slot = guard.slot;
-    let home = sched.clone();
-    let schedule = move |task: Runnable, info: ScheduleInfo| schedule(&sched, task, info);
-    let (runnable, task) = async_task::spawn(Caught { future, guard }, WithInfo(schedule));
-    register(&home, m, slot, runnable.waker());
-    runnable.schedule();
-    let task = task.fallible();
-    JoinHandle::task(TaskHandle { state: Lock::new(State::Running(task, cancel::<T>)) })
+    let origin = Origin { sched, location: Location::caller() };
+    let (due, task) = async_task::Builder::new()
+        .metadata(origin)
+        .spawn(|_| Caught { future, place: Place(None) }, WithInfo(schedule));
+    queue(due, false);
+    JoinHandle::task(TaskHandle { state: Lock::new(State::Running(task.fallible(), cancel::<T>)) })
 }
 
-/// The task's place in the registry that the end of the runtime wakes; given back when its future
-/// is dropped.
-struct Registered {
+/// What every task carries beside its future. Lives as long as the last handle or waker, and keeps
+/// the runtime for so long.
+pub(crate) struct Origin {
     sched: Arc<Sched>,
-    m: u32,
-    slot: u32,
     /// Where it was spawned.
     location: &'static Location<'static>,
 }
 
-/// While a future is polled: the runner knows for whom, so that a panic or an overflow names the
-/// task and not the runner.
-struct Polling(Option<&'static Location<'static>>);
-
-impl Polling {
-    fn begin(location: &'static Location<'static>) -> Self {
-        Self(Self::set(Some(location)))
-    }
-
-    /// Returns what was set before: a task may be polled inside another's poll, by `block_on`.
-    fn set(location: Option<&'static Location<'static>>) -> Option<&'static Location<'static>> {
-        CurrentM::get()?.task_of_running()?.replace(location)
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spawned at {}", self.location)
     }
 }
 
-impl Drop for Polling {
-    fn drop(&mut self) {
-        Self::set(self.0);
-    }
+/// A task that is due for a poll.
+pub(crate) type Runnable = async_task::Runnable<Origin>;
+
+/// Called by a waker that has made the task due. Captures nothing: `async-task` would hold the task
+/// with a further count while it calls a function that captures.
+fn schedule(due: Runnable, info: ScheduleInfo) {
+    queue(due, info.woken_while_running);
 }
 
-/// A place for a waker that does not exist yet.
-fn vacant_slot(sched: &Sched, m: u32) -> u32 {
-    sched.m(m).tasks.lock().insert(None) as u32
-}
-
-/// Puts the waker in. If the runtime has ended meanwhile, nobody will look there again.
-fn register(sched: &Sched, m: u32, slot: u32, waker: Waker) {
-    if let Some(place) = sched.m(m).tasks.lock().get_mut(slot as usize) {
-        *place = Some(waker);
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        // `None` if the end of the runtime took all of them. Dropped after the lock.
-        let waker = self.sched.m(self.m).tasks.lock().try_remove(self.slot as usize);
-        drop(waker);
-    }
-}
-
-fn schedule(sched: &Arc<Sched>, task: Runnable, info: ScheduleInfo) {
+/// Queues on this M if it is one of the task's runtime, where it comes last if it yielded.
+///
+/// Once pushed, the task may run to its end on another thread and let go of its runtime. This M
+/// keeps its own; a foreign thread takes a count.
+fn queue(due: Runnable, yielded: bool) {
+    let sched = &due.metadata().sched;
     if sched.is_stopping() {
-        return drop_quietly(task);
+        return drop_quietly(due);
     }
     match CurrentM::get() {
         Some(m) if std::ptr::eq(m.sched(), &**sched) => {
-            if info.woken_while_running {
-                m.push_last(Work::Task(task));
+            if yielded {
+                m.push_last(Work::Task(due));
             } else {
-                m.push_fresh(Work::Task(task));
+                m.push_fresh(Work::Task(due));
             }
         }
-        _ => sched.inject(Work::Task(task)),
+        _ => sched.clone().inject(Work::Task(due)),
+    }
+}
+
+/// The task's place in the [`Registry`] of the M where it first waited; given back when its future
+/// is dropped.
+struct Place(Option<Entry>);
+
+struct Entry {
+    /// Counted, because the end of the future may come on a thread of no runtime or of another.
+    sched: Arc<Sched>,
+    m: u32,
+    place: u32,
+}
+
+impl Place {
+    /// Before the task waits: makes sure that the end of the runtime will wake it. `false` if that
+    /// has come, so that nobody will.
+    fn secure(&mut self, waker: &Waker) -> bool {
+        // Tasks are polled by Ms of their own runtime only.
+        let Some(m) = CurrentM::get() else { return false };
+        // A waker that is registered may have been used up by the end before this poll began. (If
+        // it is used during the poll, the task comes to `queue` again.)
+        if m.sched().is_stopping() {
+            return false;
+        }
+        if self.0.is_some() {
+            return true;
+        }
+        let waker = waker.clone();
+        let inserted = m.tasks.lock().insert(waker);
+        let Ok(place) = inserted else { return false };
+        self.0 = Some(Entry { sched: m.sched().keep_alive(), m: m.index, place });
+        true
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let waker = self.sched.m(self.m).tasks.lock().remove(self.place);
+        // After the lock.
+        drop(waker);
     }
 }
 
@@ -144,7 +161,7 @@ pin_project_lite::pin_project! {
     struct Caught<F> {
         #[pin]
         future: F,
-        guard: Registered,
+        place: Place,
     }
 }
 
@@ -153,15 +170,11 @@ impl<F: Future> Future for Caught<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _whose = Polling::begin(this.guard.location);
         let poll = || short_backtrace(|| this.future.poll(cx));
         match catch_unwind(AssertUnwindSafe(poll)) {
-            // The end of the runtime may have used up the waker in the registry before this poll
-            // began. Nobody may have another; the future would never be dropped, nor the runtime
-            // that its guard holds. (A wake during the poll brings the task to `schedule` again.)
-            Ok(Poll::Pending) if this.guard.sched.is_stopping() => {
-                Poll::Ready(Err(JoinError::cancelled()))
-            }
+            Ok(Poll::Pending) if this.place.secure(cx.waker()) => Poll::Pending,
+            // Nobody may wake it again: it would never be dropped, nor the runtime that it keeps.
+            Ok(Poll::Pending) => Poll::Ready(Err(JoinError::cancelled())),
             Ok(poll) => poll.map(Ok),
             Err(payload) => Poll::Ready(Err(JoinError::panicked(payload))),
         }
@@ -170,7 +183,7 @@ impl<F: Future> Future for Caught<F> {
 
 type Output<T> = Result<T, JoinError>;
 type Cancelling<T> = Pin<Box<dyn Future<Output = Option<Output<T>>> + Send>>;
-type Fallible<T> = FallibleTask<Output<T>>;
+type Fallible<T> = FallibleTask<Output<T>, Origin>;
 
 enum State<T> {
     /// The second field makes the third state; it knows that `T` is `Send`, as this type does not.
@@ -206,6 +219,13 @@ impl<T> TaskHandle<T> {
     /// The result that a poll gave is to be given again.
     pub(crate) fn put_back(&mut self, output: Output<T>) {
         *self.state.get_mut() = State::Ended(Some(output));
+    }
+
+    /// Leaves the task to itself.
+    fn let_go(&mut self) {
+        if let State::Running(task, _) = std::mem::replace(self.state.get_mut(), State::Gone) {
+            task.detach();
+        }
     }
 
     pub(crate) fn abort(&self) {
@@ -248,16 +268,14 @@ impl<T> Future for TaskHandle<T> {
                 panic!("JoinHandle: asked again after it gave its result")
             }
         };
-        *state = State::Gone;
+        self.let_go();
         Poll::Ready(output)
     }
 }
 
 impl<T> Drop for TaskHandle<T> {
     fn drop(&mut self) {
-        if let State::Running(task, _) = std::mem::replace(self.state.get_mut(), State::Gone) {
-            task.detach();
-        }
+        self.let_go();
     }
 }
 
@@ -281,7 +299,7 @@ pub(crate) fn run_on_runner(m: &CurrentM, task: Runnable) {
     }
     // No stack for a runner: poll here. A blocking form then blocks the thread, as on any thread.
     if let Some(task) = m.local().task.take() {
-        poll(task);
+        poll(m, task);
     }
 }
 
@@ -291,7 +309,7 @@ fn run_tasks() {
         let m = CurrentM::get().expect("a runner is a goroutine");
         let mut polls = 0;
         while let Some(task) = m.local().task.take().or_else(|| next_task(&m, &mut polls)) {
-            poll(task);
+            poll(&m, task);
         }
         if m.local().runners.borrow().len() >= IDLE_RUNNERS {
             return;
@@ -320,11 +338,36 @@ fn next_task(m: &CurrentM, polls: &mut u32) -> Option<Runnable> {
     }
 }
 
-/// One poll. The future's own panics are caught inside; this is for panics of its drop.
-fn poll(task: Runnable) {
+/// One poll, or the drop of a future that was aborted. The future's own panics are caught inside;
+/// this is for panics of its drop.
+fn poll(m: &CurrentM, task: Runnable) {
+    let _whose = Polling::begin(m, task.metadata().location);
     quietly(|| {
         task.run();
     });
+}
+
+/// While a task is polled: the runner knows for whom, so that a panic or an overflow names the task
+/// and not the runner.
+struct Polling<'a>(Option<&'a Cell<Option<&'static Location<'static>>>>);
+
+impl<'a> Polling<'a> {
+    fn begin(m: &'a CurrentM, location: &'static Location<'static>) -> Self {
+        // Without a runner there is nobody to know it.
+        let whose = m.task_of_running();
+        if let Some(whose) = whose {
+            whose.set(Some(location));
+        }
+        Self(whose)
+    }
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        if let Some(whose) = self.0 {
+            whose.set(None);
+        }
+    }
 }
 
 /// Ends the idle runners of an M that wants to retire.
@@ -336,3 +379,6 @@ pub(crate) fn dismiss_runners(m: &CurrentM) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
