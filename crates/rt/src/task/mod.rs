@@ -122,9 +122,15 @@ struct Place(Option<Entry>);
 struct Entry {
     /// Counted, because the end of the future may come on a thread of no runtime or of another.
     sched: Arc<Sched>,
-    m: u32,
-    place: u32,
+    /// The registry's [`Place`](registry::Place) in two, so that there is room for `m`.
+    index: u32,
+    kind: u16,
+    /// There are 1,024 at most.
+    m: u16,
 }
+
+// With a word more, an idle task would be in malloc's next size.
+const _: () = assert!(size_of::<Place>() == 16);
 
 impl Place {
     /// Before the task waits: makes sure that the end of the runtime will wake it. `false` if that
@@ -143,14 +149,17 @@ impl Place {
         let waker = waker.clone();
         let inserted = m.tasks.lock().insert(waker);
         let Ok(place) = inserted else { return false };
-        self.0 = Some(Entry { sched: m.sched().keep_alive(), m: m.index, place });
+        let registry::Place { index, kind } = place;
+        let here = u16::try_from(m.index).expect("1,024 Ms at most");
+        self.0 = Some(Entry { sched: m.sched().keep_alive(), index, kind, m: here });
         true
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let waker = self.sched.m(self.m).tasks.lock().remove(self.place);
+        let place = registry::Place { index: self.index, kind: self.kind };
+        let waker = self.sched.m(self.m.into()).tasks.lock().remove(place);
         // After the lock.
         drop(waker);
     }

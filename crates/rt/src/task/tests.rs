@@ -1,5 +1,7 @@
 //! Tasks against the end of their runtime: whatever they were doing, they are dropped, their
 //! handles answer, and nothing that is left of them keeps the runtime.
+//!
+//! That a runtime has been freed is seen by a weak reference; a test whose runtime is kept hangs.
 
 use super::spawn;
 use crate::m::CurrentM;
