@@ -84,6 +84,7 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `v = rx.recv()` | a value is received, or the channel is closed and empty | `Result<T, RecvError>` |
 /// | `r = tx.send(x)` | `x` is sent, or the channel is closed | `Result<(), SendError<T>>` |
 /// | `v = handle.join()` | the goroutine (of a scope too), task or job of workers has ended | `Result<T, JoinError>` |
+/// | `s = signals.recv()` | a signal has come | `io::Result<i32>` |
 /// | `e = ctx.done()` | the context is cancelled or its deadline has passed | `ContextError` |
 /// | `t = ticker.tick()` | the next tick is due | `Instant` |
 /// | `_ = after(duration)` | so much time has passed | the `Instant` when it had |
@@ -105,7 +106,7 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// - `after(duration)` counts from here. To count through several rounds, make it before: `let limit = after(..)`,
 ///   then `_ = &limit`.
 /// - Without arms, or if all are switched off, it waits for ever, as in Go; with `default` it never waits.
-/// - What is not in the table has no arm: signals, locks, permits, sockets. Let a goroutine wait for it and send on a
+/// - What is not in the table has no arm: locks, permits, sockets. Let a goroutine wait for it and send on a
 ///   channel; where the other arm would be a context or a time, use the `*_ctx` or `*_timeout` form.
 /// - Patterns must be irrefutable: take the `Result`, and `match` it in the body.
 /// - At most 64 arms; `chan::Select` takes any number at run time. Up to 8 arms need no allocation (but the end of a

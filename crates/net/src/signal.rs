@@ -11,6 +11,7 @@
 
 use millpond_rt::Context;
 use millpond_rt::io::{Side, Source};
+use millpond_rt::select::Finish;
 use millpond_rt::wait::{Until, WaitReason};
 use signal_hook::SigId;
 use signal_hook::low_level::{pipe, unregister};
@@ -99,7 +100,7 @@ fn refused(what: String) -> io::Error {
 }
 
 impl Signals {
-    /// The next signal. Parks until one comes.
+    /// The next signal. Parks until one comes. In a `select!`, `s = signals.recv() => ..` is an arm.
     ///
     /// # Errors
     /// Only those of a runtime that has shut down.
@@ -147,6 +148,12 @@ impl Signals {
     /// As [`Signals::recv`].
     pub async fn recv_async(&self) -> io::Result<i32> {
         self.source.io_async(Side::Read, |pipe| self.take(pipe)).await
+    }
+
+    /// The arm `self.recv()` of a select. A signal that came while another arm won stays pending.
+    #[doc(hidden)]
+    pub fn __select_recv(&self) -> impl Finish<Output = io::Result<i32>> + '_ {
+        self.source.arm(Side::Read, |pipe| self.take(pipe))
     }
 
     /// Signals as they come, without end. Each `next` parks.

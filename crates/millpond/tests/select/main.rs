@@ -7,4 +7,5 @@ mod contention;
 mod fairness;
 mod forms;
 mod late;
+mod signals;
 mod switched;

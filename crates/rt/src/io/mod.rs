@@ -15,13 +15,15 @@
 //! explored by loom without a kernel.
 //!
 //! - [`Poller`]: rounds, bell, adoption; - [`Source`]: operations that wait;
-//! - `core`: the three ways to wait; `future`: the wait of an `*_async` twin; `thread`: the bell
-//!   of a plain thread; `limit`: deadlines and time-outs; `host`: what is asked of the scheduler;
+//! - `core`: the three ways to wait; `future`: the wait of an `*_async` twin; `arm`: that of a
+//!   select; `thread`: the bell of a plain thread; `limit`: deadlines and time-outs; `host`: what is asked of the scheduler;
 //! - `readiness`, `waiters`: the protocol, compiled for models too.
 
 // A model drives the protocol, not all that is built on it.
 #![cfg_attr(loom, allow(dead_code))]
 
+#[cfg(not(loom))]
+mod arm;
 #[cfg(not(loom))]
 mod core;
 #[cfg(not(loom))]
@@ -39,6 +41,8 @@ mod source;
 mod thread;
 mod waiters;
 
+#[cfg(not(loom))]
+pub use arm::IoArm;
 #[cfg(not(loom))]
 pub use millpond_sys::epoll::Side;
 #[cfg(not(loom))]

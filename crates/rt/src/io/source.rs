@@ -32,7 +32,7 @@ pub struct Source<T: AsFd> {
 }
 
 /// One try of an operation.
-enum Attempt<R> {
+pub(super) enum Attempt<R> {
     Done(io::Result<R>),
     WouldBlock,
 }
@@ -48,6 +48,11 @@ impl<T: AsFd> Source<T> {
     #[inline]
     pub fn get_ref(&self) -> &T {
         self.io.as_ref().expect("present until into_inner or drop, which both end the source")
+    }
+
+    /// What it is without its type.
+    pub(super) fn core(&self) -> &Core {
+        &self.core
     }
 
     /// Ends the source and returns what it wrapped, still in non-blocking mode.
@@ -114,7 +119,7 @@ impl<T: AsFd> Source<T> {
     /// Steps 1 and 2. `anyway`: try even if the direction is not known to be ready, which is
     /// right for callers that no poller informs.
     #[inline]
-    fn attempt<R>(
+    pub(super) fn attempt<R>(
         &self,
         side: Side,
         anyway: impl Fn() -> bool,

@@ -1,11 +1,12 @@
 //! Those who wait for one direction of one descriptor.
 //!
 //! Nearly always there is one, so the first has its place in the list itself and costs no
-//! allocation; clones of a socket may add more. Three kinds stand in the same line:
+//! allocation; clones of a socket may add more. Four kinds stand in the same line:
 //!
 //! | kind | who | taken out |
 //! |---|---|---|
 //! | `Ticket` | a goroutine, or a future that owns its wait | by an event, or by its owner |
+//! | `Arm` | an arm of a select; boxed, since sources keep room for a waiter | by an event, or by its owner |
 //! | `Task` | the waker of a `poll_*` call, which leaves nothing behind to withdraw with | by an event |
 //! | `Thread` | a plain thread in poll(2): it hears only that a limit changed | by its owner |
 //!
@@ -30,6 +31,8 @@ pub(crate) const LOOK_AGAIN: u16 = 1;
 #[derive(Debug)]
 pub(crate) enum Waiter {
     Ticket(Ticket),
+    /// With the number of the arm, which becomes the outcome.
+    Arm(Box<(Ticket, u16)>),
     Task(Waker),
     Thread(Waker),
 }
@@ -40,6 +43,9 @@ impl Waiter {
         match self {
             Self::Ticket(ticket) => {
                 ticket.fire(LOOK_AGAIN);
+            }
+            Self::Arm(arm) => {
+                arm.0.fire(arm.1);
             }
             Self::Task(waker) | Self::Thread(waker) => crate::wait::wake(waker),
         }
@@ -54,6 +60,7 @@ impl Waiter {
     pub(crate) fn duplicate(&self) -> Self {
         match self {
             Self::Ticket(ticket) => Self::Ticket(ticket.clone()),
+            Self::Arm(arm) => Self::Arm(arm.clone()),
             Self::Task(waker) => Self::Task(waker.clone()),
             Self::Thread(waker) => Self::Thread(waker.clone()),
         }
@@ -62,6 +69,7 @@ impl Waiter {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Ticket(a), Self::Ticket(b)) => a.same_wait(b),
+            (Self::Arm(a), Self::Arm(b)) => a.0.same_wait(&b.0) && a.1 == b.1,
             (Self::Task(a), Self::Task(b)) | (Self::Thread(a), Self::Thread(b)) => a.will_wake(b),
             _ => false,
         }
