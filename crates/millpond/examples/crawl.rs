@@ -12,7 +12,8 @@
 //! This is the pattern for work that finds more work: links, directories, dependencies. There are
 //! four bounds, and each stands in one place. *Each page once*: the set of known links, in which a
 //! page is entered before it is fetched. *So many fetches at a time*: a `Semaphore`. *So many pages
-//! at all*: a site may be endless. *So long*: the `Context`, which every fetch waits with.
+//! at all*: a site may be endless. *So long*: the `Context`, which every wait ends with, for a permit
+//! too.
 //!
 //! Without the first a link back to the start never ends; without the second a page with a thousand
 //! links is a thousand connections; without the last one server that accepts and says nothing holds
@@ -23,9 +24,7 @@
 //! `pool::Workers`, or a scope with a limit, fits where the jobs are known from outside: here jobs
 //! make jobs, and workers that wait for a place in a queue which only they can empty wait for ever.
 //!
-//! For the same reason the permit is given back before the links are followed. Who waits for a
-//! permit does not look at the context: when it is done, those that hold one give up at once, so
-//! every turn comes soon, and ends at once too.
+//! For the same reason the permit is given back before the links are followed.
 //!
 //! The scope ends when the last page has been followed. Nobody counts, and the goroutines borrow
 //! the crawl instead of sharing it.
@@ -41,7 +40,7 @@
 use millpond::context::ContextError;
 use millpond::net::{TcpListener, TcpStream};
 use millpond::scope::Scope;
-use millpond::sync::{Mutex, Semaphore};
+use millpond::sync::{AcquireCtxError, Mutex, Semaphore};
 use millpond::{Context, go, scope};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -97,14 +96,21 @@ impl Crawl<'_> {
         drop(known);
         let link = link.to_owned();
         s.go(move || {
-            let permit = self.fetches.acquire().expect("nobody closes it");
-            let page = fetch(self.ctx, self.site, &link);
-            drop(permit);
+            let page = self.fetch(&link);
             if let Ok(page) = &page {
                 page.links.iter().for_each(|link| self.visit(s, link));
             }
             self.found.lock().insert(link, page);
         });
+    }
+
+    /// Gets a page when it is its turn. The permit is gone when this returns.
+    fn fetch(&self, link: &str) -> io::Result<Page> {
+        let _permit = self.fetches.acquire_ctx(self.ctx).map_err(|error| match error {
+            AcquireCtxError::Context(error) => error.into(),
+            AcquireCtxError::Closed => io::Error::other(error),
+        })?;
+        fetch(self.ctx, self.site, link)
     }
 }
 

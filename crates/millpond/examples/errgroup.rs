@@ -1,9 +1,9 @@
 //! An error group: jobs of one purpose, of which the first that fails stops the others.
 //!
 //! ```text
-//!   try_scope ── body ──┬─ go ─▶ job(ctx) ─▶ Ok
-//!    at most 4          ├─ go ─▶ job(ctx) ─▶ Err ── keep it, then cancel ─┐
-//!                       └─ go ─▶ job(ctx) ◀── ctx is done ────────────────┘
+//!   try_scope ── body ──┬─ go_try ─▶ job(s.context()) ─▶ Ok
+//!    at most 4          ├─ go_try ─▶ job(s.context()) ─▶ Err ── kept, then cancels ─┐
+//!                       └─ go_try ─▶ job(s.context()) ◀── the context is done ──────┘
 //!   ── waits for all of them ──▶ the first error
 //! ```
 //!
@@ -18,12 +18,9 @@
 //! waits for, with their connections and their memory.
 //!
 //! It is Go's `errgroup.WithContext`, with borrows: jobs refer to the caller's data, and results go
-//! where the caller wants them. Two details decide whether it is right:
-//!
-//! - **Keep the error before you cancel.** The other way round, a job that was stopped could be
-//!   first with its "context cancelled", and the reason would be lost.
-//! - **Cancel on a panic too.** A guard does it, because it is dropped on every way out; a job that
-//!   succeeds disarms it.
+//! where the caller wants them. The scope has a context, which ends with the caller's, and which the
+//! first failure cancels: an error that a job returns, or a panic. The error is kept *before* that,
+//! or a job that was stopped could be first with its "context cancelled", and the reason would be lost.
 //!
 //! A goroutine cannot be stopped from outside: a job gives its context to what it waits with, and
 //! asks `ctx.check()` where it computes.
@@ -87,23 +84,11 @@ struct Gauge {
 /// How many bytes the archive has, if all its parts are whole. Parks until no job is left.
 fn verify(ctx: &Context, parts: &[Part], gauge: &Gauge) -> Result<usize, Error> {
     let mut lengths = vec![0; parts.len()];
-    let (ctx, cancel) = ctx.with_cancel();
-    scope::Builder::new().limit(AT_ONCE).try_run(|s| {
+    scope::Builder::new().context(ctx).limit(AT_ONCE).try_run(|s| {
         for (number, (part, length)) in parts.iter().zip(&mut lengths).enumerate() {
             // The rest need not even begin.
-            ctx.check()?;
-            let (ctx, cancel) = (&ctx, cancel.clone());
-            s.go(move || {
-                let stop = cancel.on_drop();
-                match verify_part(ctx, number, part, gauge) {
-                    Ok(bytes) => {
-                        *length = bytes;
-                        stop.disarm();
-                    }
-                    // Kept before `stop` cancels.
-                    Err(error) => s.fail(error),
-                }
-            });
+            s.context().check()?;
+            s.go_try(move || verify_part(s.context(), number, part, gauge).map(|n| *length = n));
         }
         Ok(())
     })?;
