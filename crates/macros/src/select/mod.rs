@@ -16,8 +16,8 @@
 //!     let mut arm0 = rx.__select_recv();
 //!     let mut arm1 = match on { true => Some(tx.__select_send()), false => None };
 //!     match select([&mut arm0, &mut arm1]) {
-//!         Some(0) => { drop(arm1); let v = finish(arm0); A }
-//!         Some(1) => { drop(arm0); let r = arm1.expect(..).finish(x); B }
+//!         Some(0) => { give_up(arm1); let v = finish(arm0); A }
+//!         Some(1) => { give_up(arm0); let r = arm1.expect(..).finish(x); B }
 //!         _ => unreachable!(),
 //!     }
 //! }
@@ -34,11 +34,11 @@
 
 mod parse;
 
-use parse::{Arm, Operation, Select};
+use parse::{Arm, Default, Operation, Select};
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Ident, Result};
+use syn::{Expr, Ident, Result, Stmt};
 
 /// More arms than this are for the dynamic `Select`.
 const MAX_ARMS: usize = 64;
@@ -81,26 +81,31 @@ fn write(form: Form, select: &Select) -> TokenStream {
         };
     }
     let names: Vec<Ident> = (0..arms.len()).map(|number| local(&format!("arm{number}"))).collect();
-    let make = arms.iter().map(|arm| make(&private, arm));
+    let make = arms.iter().zip(&names).map(|(arm, name)| declare(&private, arm, name));
     let ask = ask(form, &private, &names, select.default.is_some());
     let branches = arms.iter().enumerate().map(|(number, arm)| {
         let others = names.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, o)| o);
         let value = finish(&private, arm, &names[number]);
-        let Arm { pattern, body, .. } = arm;
+        let (Arm { cfgs, lints, pattern, .. }, body) = (arm, body(&arm.body));
         quote! {
+            #(#cfgs)* #(#lints)*
             ::core::option::Option::Some(#number) => {
-                #(::core::mem::drop(#others);)*
+                #(#private::give_up(#others);)*
                 #[allow(unreachable_code, reason = "a value may diverge, as in `tx.send(return)`")]
                 let #pattern = #value;
                 #body
             }
         }
     });
-    let default = select.default.iter().map(
-        |body| quote!(::core::option::Option::None => { #(::core::mem::drop(#names);)* #body }),
-    );
+    let default = select.default.iter().map(|Default { lints, body }| {
+        let body = self::body(body);
+        quote! {
+            #(#lints)*
+            ::core::option::Option::None => { #(#private::give_up(#names);)* #body }
+        }
+    });
     quote! {{
-        #(let mut #names = #make;)*
+        #(#make)*
         match #ask {
             #(#branches)*
             #(#default)*
@@ -135,6 +140,36 @@ fn ask(form: Form, private: &TokenStream, names: &[Ident], default: bool) -> Tok
                 ::core::future::poll_fn(|#cx| #poll).await
             }}
         }
+    }
+}
+
+/// A body, to stand behind other statements. A block of one expression gives up its braces, which the
+/// compiler would call unnecessary: in a `match`, which an arm looks like, they are not. (One with items
+/// keeps them: the value of the arm must not see those.)
+fn body(body: &Expr) -> &Expr {
+    match body {
+        Expr::Group(group) => self::body(&group.expr),
+        Expr::Block(block) if block.label.is_none() && block.attrs.is_empty() => {
+            match &block.block.stmts[..] {
+                [Stmt::Expr(expression, None)] => expression,
+                _ => body,
+            }
+        }
+        _ => body,
+    }
+}
+
+/// The statement that makes an arm. One that is not compiled keeps its number, and is never possible.
+fn declare(private: &TokenStream, arm: &Arm, name: &Ident) -> TokenStream {
+    let make = make(private, arm);
+    if arm.cfgs.is_empty() {
+        return quote!(let mut #name = #make;);
+    }
+    let cfgs = &arm.cfgs;
+    let conditions = cfgs.iter().filter_map(|cfg| cfg.meta.require_list().ok()).map(|c| &c.tokens);
+    quote! {
+        #(#cfgs)* let mut #name = #make;
+        #[cfg(not(all(#(#conditions),*)))] let mut #name = #private::Off;
     }
 }
 

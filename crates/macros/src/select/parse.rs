@@ -2,17 +2,19 @@
 //!
 //! ```text
 //! select := [ "crate" "=" path ";" ] arm*
-//! arm    := pattern "=" operation [ "," "if" guard ] "=>" body
-//!         | "default" "=>" body
+//! arm    := attribute* pattern "=" operation [ "," "if" guard ] "=>" body
+//!         | attribute* "default" "=>" body
 //! ```
 //!
 //! A body is ended by a comma, which may be left out after a block and at the end, as in `match`. What an
 //! operation is, its last method call says; whatever has no such call is taken for an arm by itself, and
 //! whether it is one, the compiler says. Rejected: a keyword for each kind of arm (users write the call
 //! that they would write without the `select!`).
+//!
+//! Attributes are those that an arm of a `match` has: `#[cfg]` and lints.
 
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, Expr, ExprMethodCall, Ident, Pat, Path, Result, Token};
+use syn::{Attribute, Error, Expr, ExprMethodCall, Ident, Pat, Path, Result, Token};
 
 /// A whole `select!`.
 pub struct Select {
@@ -20,12 +22,20 @@ pub struct Select {
     pub krate: Option<Path>,
     /// The arms, in the order in which they stand.
     pub arms: Vec<Arm>,
-    /// The body of `default`.
-    pub default: Option<Expr>,
+    pub default: Option<Default>,
+}
+
+/// What is done if no arm is possible at once.
+pub struct Default {
+    pub lints: Vec<Attribute>,
+    pub body: Expr,
 }
 
 /// One arm.
 pub struct Arm {
+    /// The conditions under which it is compiled: `#[cfg(..)]`.
+    pub cfgs: Vec<Attribute>,
+    pub lints: Vec<Attribute>,
     pub pattern: Pat,
     pub operation: Operation,
     pub guard: Option<Expr>,
@@ -47,22 +57,29 @@ impl Parse for Select {
         let krate = input.peek(Token![crate]).then(|| parse_crate(input)).transpose()?;
         let mut select = Self { krate, arms: Vec::new(), default: None };
         while !input.is_empty() {
-            if is_default(input) {
-                let word = input.parse::<Ident>()?;
-                let body = parse_body(input)?;
-                if select.default.replace(body).is_some() {
-                    return Err(Error::new(word.span(), "`select!` can have one `default` only"));
-                }
-            } else {
-                select.arms.push(input.parse()?);
+            let (cfgs, lints) = parse_attributes(input)?;
+            if !is_default(input) {
+                select.arms.push(Arm::parse(input, cfgs, lints)?);
+                continue;
+            }
+            let word = input.parse::<Ident>()?;
+            if let Some(cfg) = cfgs.first() {
+                let error =
+                    "whether there is a `default` decides what the others do: it takes no `#[cfg]`";
+                return Err(Error::new_spanned(cfg, error));
+            }
+            let body = parse_body(input)?;
+            if select.default.replace(Default { lints, body }).is_some() {
+                return Err(Error::new(word.span(), "`select!` can have one `default` only"));
             }
         }
         Ok(select)
     }
 }
 
-impl Parse for Arm {
-    fn parse(input: ParseStream) -> Result<Self> {
+impl Arm {
+    /// What follows the attributes.
+    fn parse(input: ParseStream, cfgs: Vec<Attribute>, lints: Vec<Attribute>) -> Result<Self> {
         let pattern = Pat::parse_single(input)?;
         if !input.peek(Token![=]) || input.peek(Token![=>]) {
             return Err(input.error("expected `= operation`, as in `v = rx.recv() => ..`"));
@@ -77,7 +94,7 @@ impl Parse for Arm {
                 input.parse()
             })
             .transpose()?;
-        Ok(Self { pattern, operation, guard, body: parse_body(input)? })
+        Ok(Self { cfgs, lints, pattern, operation, guard, body: parse_body(input)? })
     }
 }
 
@@ -115,6 +132,18 @@ fn parse_crate(input: ParseStream) -> Result<Path> {
     let path = input.call(Path::parse_mod_style)?;
     input.parse::<Token![;]>()?;
     Ok(path)
+}
+
+/// Those that decide whether something is compiled, and the others.
+fn parse_attributes(input: ParseStream) -> Result<(Vec<Attribute>, Vec<Attribute>)> {
+    const LINTS: [&str; 6] = ["allow", "expect", "warn", "deny", "forbid", "doc"];
+    let attributes = input.call(Attribute::parse_outer)?;
+    let (cfgs, lints): (Vec<_>, Vec<_>) =
+        attributes.into_iter().partition(|attribute| attribute.path().is_ident("cfg"));
+    match lints.iter().find(|other| !LINTS.iter().any(|lint| other.path().is_ident(lint))) {
+        Some(other) => Err(Error::new_spanned(other, "an arm takes `#[cfg]` and lints only")),
+        None => Ok((cfgs, lints)),
+    }
 }
 
 fn is_default(input: ParseStream) -> bool {

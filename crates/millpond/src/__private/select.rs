@@ -5,7 +5,8 @@
 
 pub use millpond_rt::select::{Finish, IntoArm, Selection};
 
-use millpond_rt::select::{self as imp, Arm};
+use millpond_rt::select::{self as imp, Arm, Tried};
+use millpond_rt::wait::Ticket;
 use std::task::{Context, Poll};
 
 /// The arm that is done first.
@@ -34,6 +35,32 @@ pub fn poll_now<const N: usize>(
     mut arms: [&mut dyn Arm; N],
 ) -> Poll<Option<usize>> {
     selection.poll_now(cx, &mut arms)
+}
+
+/// An arm that has lost leaves its line. (Lints have something to say about a `drop` of what needs
+/// none, and users are not to hear it.)
+pub fn give_up<A: Arm>(arm: A) {
+    drop(arm);
+}
+
+/// An arm that `#[cfg]` has taken away: never possible.
+#[derive(Debug)]
+pub struct Off;
+
+impl Arm for Off {
+    fn attempt(&mut self) -> Tried {
+        Tried::NotReady
+    }
+
+    fn enlist(&mut self, _ticket: &Ticket, _outcome: u16) -> bool {
+        true
+    }
+
+    fn delist(&mut self) {}
+
+    fn settle(&mut self) -> Tried {
+        Tried::NotReady
+    }
 }
 
 /// `select! {}`.

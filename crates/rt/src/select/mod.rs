@@ -125,6 +125,14 @@ pub trait Finish: Arm {
 }
 
 /// What can stand by itself as an arm of a `select!`: `_ = after(d) => ..`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no arm of a `select!`",
+    label = "nothing that a `select!` can wait for",
+    note = "an arm is `rx.recv()`, `tx.send(value)`, `handle.join()`, `ctx.done()`, `ticker.tick()`, \
+            `signals.recv()` or `after(duration)`",
+    note = "let a goroutine wait for anything else, and send what comes of it on a channel; where the \
+            other arms are a context or a time, use the `*_ctx` or `*_timeout` form instead"
+)]
 pub trait IntoArm {
     /// The arm.
     type Arm: Finish;
