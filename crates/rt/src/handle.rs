@@ -258,8 +258,10 @@ impl<T> Goroutine<T> {
 
     fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<T, JoinError>> {
         if !self.wait.is_armed() {
+            // A select that was forgotten while it waited has left a ticket.
+            self.withdraw();
             let ticket = self.wait.arm();
-            // SAFETY: this is the one handle (`&mut`), and no wait is armed.
+            // SAFETY: this is the one handle (`&mut`), and its earlier wait is withdrawn.
             if !unsafe { self.g.join.wait(ticket, 0) } {
                 self.wait.cancel();
                 return Poll::Ready(self.take());

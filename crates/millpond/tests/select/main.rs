@@ -6,6 +6,7 @@ mod callers;
 mod contention;
 mod fairness;
 mod forms;
+mod given_up;
 mod hygiene;
 mod late;
 mod signals;

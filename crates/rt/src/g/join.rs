@@ -90,7 +90,8 @@ impl JoinWord {
     /// Handle: leaves a ticket, to be fired with `outcome`. `false` if the goroutine has ended.
     ///
     /// # Safety
-    /// Called through the one handle, with no wait of it under way.
+    /// Called through the one handle, with no wait of it under way: after [`withdraw`](Self::withdraw),
+    /// unless it is the first. (A future may have been forgotten, and its ticket be there still.)
     pub(crate) unsafe fn wait(&self, ticket: Ticket, outcome: u16) -> bool {
         if self.is_done() {
             return false;

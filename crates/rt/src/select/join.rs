@@ -31,13 +31,14 @@ pub trait Joins {
 /// The arm of a handle. From `select!`.
 pub struct JoinArm<'a, H: Joins> {
     handle: &'a mut H,
+    in_line: bool,
     result: Option<H::Output>,
 }
 
 impl<'a, H: Joins> JoinArm<'a, H> {
     /// The arm of this handle.
     pub fn new(handle: &'a mut H) -> Self {
-        Self { handle, result: None }
+        Self { handle, in_line: false, result: None }
     }
 }
 
@@ -90,18 +91,21 @@ impl<H: Joins> Arm for JoinArm<'_, H> {
     }
 
     fn enlist(&mut self, ticket: &Ticket, outcome: u16) -> bool {
-        let in_line = self.handle.enlist(ticket, outcome);
-        if !in_line {
+        self.in_line = self.handle.enlist(ticket, outcome);
+        if !self.in_line {
             ticket.fire(outcome);
         }
-        in_line
+        self.in_line
     }
 
     fn delist(&mut self) {
-        self.handle.delist();
+        if std::mem::take(&mut self.in_line) {
+            self.handle.delist();
+        }
     }
 
     fn settle(&mut self) -> Tried {
+        self.delist();
         self.attempt()
     }
 }
@@ -109,8 +113,14 @@ impl<H: Joins> Arm for JoinArm<'_, H> {
 impl<H: Joins> Finish for JoinArm<'_, H> {
     type Output = H::Output;
 
-    fn finish(self) -> H::Output {
-        self.result.expect("select: a join that has not won")
+    fn finish(mut self) -> H::Output {
+        self.result.take().expect("select: a join that has not won")
+    }
+}
+
+impl<H: Joins> Drop for JoinArm<'_, H> {
+    fn drop(&mut self) {
+        self.delist();
     }
 }
 

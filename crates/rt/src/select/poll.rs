@@ -3,9 +3,13 @@
 //! What a parked goroutine has on its stack, the stage and the earliest deadline, is a field here, since a
 //! poll returns in between. The deadline needs a timer of its own, because a future's wait has no limit.
 //! Dropping the future drops the arms, which leave their lines and hand on what they were given.
+//!
+//! A select spends of the budget of whoever polls it, as a blocking one does, since a task whose arms are
+//! always ready never returns `Pending`; and it spends when it begins, with nothing in hand.
 
 use super::order::Order;
 use super::{Arms, Enlisted, Tried, attempt_all, delist_but, earliest, enlist_all};
+use crate::coop;
 use crate::wait::FutureWait;
 use std::task::{Context, Poll, ready};
 
@@ -46,6 +50,7 @@ impl Selection {
     /// # Panics
     /// With more than 8,192 arms.
     pub fn poll<A: Arms + ?Sized>(&mut self, cx: &mut Context<'_>, arms: &mut A) -> Poll<usize> {
+        self.spend();
         loop {
             let (number, tried) = match self.stage {
                 Stage::Begin => match self.begin(arms) {
@@ -78,6 +83,7 @@ impl Selection {
         cx: &mut Context<'_>,
         arms: &mut A,
     ) -> Poll<Option<usize>> {
+        self.spend();
         loop {
             let (number, tried) = match self.stage {
                 Stage::Promised(number) => {
@@ -97,6 +103,12 @@ impl Selection {
                 Tried::NotReady => self.stage = Stage::Begin,
                 Tried::Promised => self.expect(arms, number),
             }
+        }
+    }
+
+    fn spend(&self) {
+        if matches!(self.stage, Stage::Begin) {
+            coop::spend();
         }
     }
 
