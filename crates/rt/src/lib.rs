@@ -73,6 +73,7 @@ mod env;
 mod errands;
 #[cfg(not(loom))]
 mod exit;
+mod first_run;
 #[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]

@@ -297,14 +297,14 @@ fn leave_errand(sched: &Sched, m: &M, switches: u64, now_ns: u64) {
 fn report_stuck(m: &M, running_ns: u64, asleep: bool) {
     let running = m.running_ptr();
     let registry = m.registry.lock();
-    let Some((_, g)) = registry.iter().find(|(_, g)| std::ptr::eq(g.as_ptr(), running)) else {
-        return;
-    };
-    let what = if asleep { "blocks its thread in the kernel" } else { "has been computing" };
-    let name = g.spec.name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let others = m.live.load(Ordering::Relaxed).saturating_sub(1);
-    let (id, at) = (g.id, g.spec.location);
+    let known = registry.iter().find(|g| std::ptr::eq(*g, running));
+    let known = known.map(|g| (g.id, g.spec.location, g.spec.name.clone()));
+    let first = || m.first_run.read().map(|seen| (seen.id, seen.location, None));
+    let Some((id, at, name)) = known.or_else(first) else { return };
     drop(registry);
+    let what = if asleep { "blocks its thread in the kernel" } else { "has been computing" };
+    let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
+    let others = m.live.load(Ordering::Relaxed).saturating_sub(1);
     if crate::env::debug("stuck") {
         crate::say::line(format_args!(
             "goroutine {id}{name}, started at {at}, {what} for {} ms; {others} other \

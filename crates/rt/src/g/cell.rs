@@ -1,4 +1,4 @@
-//! The one allocation of a goroutine: header, closure, result.
+//! The one block of a goroutine ([`super::store`]): header, closure, result.
 //!
 //! ```text
 //!   ┌────────────┬───────────────────────────────────────────┐
@@ -18,6 +18,7 @@
 //! `free` runs wherever the last reference is dropped, so it drops no closure and no result: both
 //! may be at home on one thread only. By then the stage is Gone, or it is leaked with its handle.
 
+use super::store::{self, Kind};
 use super::{G, GRef, Spec, Status};
 use crate::handle::JoinError;
 use crate::panics::short_backtrace;
@@ -74,17 +75,21 @@ where
             free: free::<F, T>,
         }
     };
-    let stage = UnsafeCell::new(Stage::<F, T>::Entry(f));
-    let cell = GCell { header: G::new(vtable, id, spec, 2), stage };
-    let g = NonNull::from(Box::leak(Box::new(cell))).cast::<G>();
-    // SAFETY: fresh, made with two counts, and these are the two.
+    let cell = store::take(const { Kind::of::<GCell<F, T>>() }).cast::<GCell<F, T>>();
+    // SAFETY: room for a cell that is ours alone. Each part is written where it stays.
+    unsafe {
+        (&raw mut (*cell.as_ptr()).header).write(G::new(vtable, id, spec, 2));
+        (&raw mut (*cell.as_ptr()).stage).write(UnsafeCell::new(Stage::Entry(f)));
+    }
+    let g = cell.cast::<G>();
+    // SAFETY: made with two counts, and these are the two.
     unsafe { (GRef::from_raw(g), GRef::from_raw(g)) }
 }
 
 /// # Safety
 /// `g` was made by `make::<F, T>` and is not freed.
 unsafe fn stage<'a, F, T>(g: NonNull<G>) -> &'a UnsafeCell<Stage<F, T>> {
-    // SAFETY: the header is the first field of a repr(C) cell, and the pointer came from the box
+    // SAFETY: the header is the first field of a repr(C) cell, and the pointer came from the block
     // of the whole cell.
     unsafe { &g.cast::<GCell<F, T>>().as_ref().stage }
 }
@@ -154,12 +159,11 @@ unsafe fn free<F, T>(g: NonNull<G>) {
         // SAFETY: as above.
         unsafe { g.as_ref() }.status()
     );
-    type Raw<F, T> = GCell<F, T>;
-    // SAFETY: made by Box in `make`, and nobody refers to it any more. The stage is not dropped.
+    // SAFETY: taken as this kind in `make`, and nobody refers to it any more. The stage is not
+    // dropped.
     unsafe {
-        let cell = g.cast::<Raw<F, T>>().as_ptr();
-        std::ptr::drop_in_place(&raw mut (*cell).header);
-        drop(Box::from_raw(cell.cast::<MaybeUninit<Raw<F, T>>>()));
+        std::ptr::drop_in_place(g.as_ptr());
+        store::give(const { Kind::of::<GCell<F, T>>() }, g.cast());
     }
 }
 

@@ -20,8 +20,8 @@ pub(crate) struct Exec {
     co: UnsafeCell<Option<ManuallyDrop<Co>>>,
     /// Points into the goroutine's own stack; valid from its first run to its end.
     yielder: Cell<*const Yielder<(), ()>>,
-    /// Its place in the registry of its M.
-    pub(crate) slot: Cell<usize>,
+    /// In the registry of its M.
+    pub(crate) registered: Cell<bool>,
     /// Of a runner: where the task that it polls was spawned.
     pub(crate) task: Cell<Option<&'static Location<'static>>>,
     /// The last park was an accept: what this goroutine starts is spread.
@@ -29,11 +29,12 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
+    #[inline(always)]
     pub(super) fn new() -> Self {
         Self {
             co: UnsafeCell::new(None),
             yielder: Cell::new(ptr::null()),
-            slot: Cell::new(0),
+            registered: Cell::new(false),
             task: Cell::new(None),
             accepted: Cell::new(false),
         }
@@ -43,7 +44,7 @@ impl Exec {
     pub(crate) fn attach(&self, stack: Stack, body: impl FnOnce() + 'static) {
         let this: *const Self = self;
         let co = Co::with_stack(stack, move |yielder, ()| {
-            // SAFETY: the header outlives the run: the registry holds a reference until the end.
+            // SAFETY: the header outlives the run: its M holds a reference until the end.
             unsafe { &*this }.yielder.set(yielder);
             body();
         });

@@ -1,9 +1,10 @@
 //! G: a goroutine, from `go` to the reading of its result.
 //!
-//! One allocation holds everything ([`cell`]): this header, then the closure, and in its place
+//! One block of memory holds everything ([`cell`]): this header, then the closure, and in its place
 //! later the result. A [`GRef`] is a counted pointer to the header. Who holds references: the
-//! handle; the queue in which the goroutine waits to run; the registry of its M while it is
-//! started; and every ticket of a wait of its own.
+//! handle; the queue in which the goroutine waits to run; its M while it runs for the first time,
+//! and from its first suspension to its end the registry of the M; and every ticket of a wait of
+//! its own.
 //!
 //! ```text
 //!  go ─▶ FRESH ──first run: a stack is attached, the M becomes its own──▶ RUNNING ──▶ DONE
@@ -24,6 +25,8 @@
 pub(crate) mod cell;
 pub(crate) mod exec;
 pub(crate) mod join;
+pub(crate) mod registry;
+pub(crate) mod store;
 
 use crate::m::{CurrentM, M};
 use crate::queue::inbox::{Inbox, Linked};
@@ -31,6 +34,7 @@ use crate::wait::{WaitReason, WaitWord};
 use exec::Exec;
 use join::JoinWord;
 use millpond_stack::{SizeClass, Stack};
+use registry::Links;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -92,6 +96,8 @@ pub(crate) struct G {
     /// When it parked or became runnable, on the runtime's coarse clock.
     since_ns: AtomicU64,
     pub(crate) join: JoinWord,
+    /// Protected by the lock of the registry of `m`.
+    links: Links,
     /// Touched by the thread of `m` alone.
     exec: Exec,
     pub(crate) id: u64,
@@ -112,6 +118,7 @@ unsafe impl Linked for G {
 }
 
 impl G {
+    #[inline(always)]
     fn new(vtable: &'static cell::VTable, id: u64, spec: Spec, refs: u32) -> Self {
         Self {
             refs: AtomicU32::new(refs),
@@ -125,6 +132,7 @@ impl G {
             m: AtomicPtr::new(ptr::null_mut()),
             since_ns: AtomicU64::new(0),
             join: JoinWord::new(),
+            links: Links::new(),
             exec: Exec::new(),
             id,
             spec,
@@ -275,8 +283,8 @@ impl GRef {
     pub(crate) fn attach(&self, on: &CurrentM, stack: Stack) {
         let raw = self.0;
         let run = self.vtable.run;
-        // SAFETY: the registry of the M keeps a reference from before the first run until after the
-        // last instruction on the stack.
+        // SAFETY: `execute` holds a reference while the goroutine runs for the first time, and the
+        // registry of the M from its first suspension until after the last instruction on the stack.
         self.exec(on).attach(stack, move || unsafe { run(raw) });
     }
 

@@ -23,7 +23,7 @@ impl CurrentM {
         let mut leftovers = self.cancel_queues();
         self.poller.clear();
         self.timers.end();
-        let frozen: Vec<GRef> = self.registry.lock().iter().map(|(_, g)| g.clone()).collect();
+        let frozen: Vec<GRef> = self.registry.lock().to_vec();
         for g in &frozen {
             // Not resumed any more: nobody but this thread could. What it waits for goes to the
             // next in line, not to it.
@@ -38,6 +38,7 @@ impl CurrentM {
             leftovers = self.cancel_queues();
         }
         if !last {
+            crate::g::store::release(self);
             sched.note_frozen();
             // Keeps the runtime, and with it every record that a frozen stack refers to.
             std::mem::forget(sched.keep_alive());

@@ -1,9 +1,10 @@
-//! What an M's own thread alone touches: the runnable goroutines that are at home here, the stack
-//! cache, and the few words that pass between a goroutine and the scheduler across a switch.
+//! What an M's own thread alone touches: the runnable goroutines that are at home here, the caches
+//! of stacks and cells, and the few words that pass between a goroutine and the scheduler across a switch.
 //!
 //! All cells, no locks. Borrows are short and never held across a switch or a call into user code.
 
 use crate::g::GRef;
+use crate::g::store::Cells;
 use crate::queue::ring::Sighting;
 use crate::task::Runnable;
 use crate::work::Work;
@@ -50,6 +51,8 @@ pub(crate) struct Local {
     pub(crate) searching: Cell<bool>,
     /// Stacks; `None` until the thread has begun and after it has ended.
     pub(crate) stacks: RefCell<Option<Cache>>,
+    /// Memory of ended goroutines.
+    pub(crate) cells: Cells,
     /// Goroutines that poll tasks and have none, waiting with their ticket.
     pub(crate) runners: RefCell<Vec<crate::wait::Ticket>>,
     /// The task that a runner is resumed for.
@@ -76,6 +79,7 @@ impl Local {
             loot: Cell::new((0, 0)),
             searching: Cell::new(false),
             stacks: RefCell::new(None),
+            cells: Cells::new(),
             runners: RefCell::new(Vec::new()),
             task: Cell::new(None),
             stash: Cell::new(None),

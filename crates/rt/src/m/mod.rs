@@ -33,6 +33,8 @@ pub(crate) use place::Placement;
 pub(crate) use run::thread_main;
 pub(crate) use search::RIPE_NS;
 
+use crate::first_run::{FirstRun, Seen};
+use crate::g::registry::Registry;
 use crate::g::{G, GInbox, GRef};
 use crate::io::Poller;
 use crate::p::P;
@@ -72,8 +74,12 @@ pub(crate) struct M {
     pub(crate) live: AtomicUsize,
     /// Goroutines placed here that have not started. Atomic.
     pub(crate) arriving: AtomicUsize,
-    /// The live ones themselves, for dumps and for the end of the runtime.
-    pub(crate) registry: Lock<Slab<GRef>>,
+    /// The live ones themselves, from their first suspension on. Protected by its lock.
+    pub(crate) registry: Registry,
+    /// The live one that has not suspended yet. Written by this thread, read by all.
+    pub(crate) first_run: FirstRun,
+    /// What `local.cells` holds. Written by this thread, read by all.
+    pub(crate) spare_cell_bytes: AtomicUsize,
     /// Odd while a goroutine runs; changes at each switch. Written by this thread, read by sysmon.
     pub(crate) switches: AtomicU64,
     /// The running goroutine, or null. Written by this thread; others may compare, not follow.
@@ -116,7 +122,9 @@ impl M {
             bell: SleepWord::new(),
             live: AtomicUsize::new(0),
             arriving: AtomicUsize::new(0),
-            registry: Lock::new(Slab::new()),
+            registry: Registry::new(),
+            first_run: FirstRun::new(),
+            spare_cell_bytes: AtomicUsize::new(0),
             switches: AtomicU64::new(0),
             running: AtomicPtr::new(ptr::null_mut()),
             yield_requested: AtomicBool::new(false),
@@ -238,7 +246,7 @@ impl CurrentM {
     #[inline]
     pub(crate) fn running(&self) -> Option<GRef> {
         let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
-        // SAFETY: the registry holds a reference while it runs, and this is its thread.
+        // SAFETY: `execute` or the registry holds a reference while it runs, and this is its thread.
         Some(unsafe { GRef::clone(&std::mem::ManuallyDrop::new(GRef::from_raw(g))) })
     }
 
@@ -258,10 +266,57 @@ impl CurrentM {
         id
     }
 
+    /// A goroutine is about to run here for the first time: from now on dumps see it.
+    #[inline]
+    fn enlist(&self, g: &GRef) {
+        if g.spec.name.is_some() {
+            return self.register(g);
+        }
+        self.first_run.announce(Seen {
+            id: g.id,
+            location: g.spec.location,
+            stack_bytes: g.spec.class.usable_bytes(),
+        });
+    }
+
+    /// A goroutine of this M is about to leave its stack: from now on the registry keeps it.
+    #[inline]
+    fn keep(&self, g: &GRef) {
+        if !g.exec(self).registered.get() {
+            self.register(g);
+        }
+    }
+
+    #[cold]
+    fn register(&self, g: &GRef) {
+        debug_assert!(!g.exec(self).registered.get());
+        let mut registered = self.registry.lock();
+        // SAFETY: `registered`, which this thread alone touches, says that it is in none.
+        unsafe { registered.insert(g.clone()) };
+        self.first_run.forget();
+        drop(registered);
+        g.exec(self).registered.set(true);
+    }
+
+    /// A goroutine of this M has ended: dumps do not see it any more.
+    #[inline]
+    fn dismiss(&self, g: &GRef) {
+        if g.exec(self).registered.get() {
+            g.exec(self).registered.set(false);
+            let mut registered = self.registry.lock();
+            // SAFETY: `registered` was set by `register`, and `exec` is of goroutines of this M.
+            let held = unsafe { registered.remove(g) };
+            drop(registered);
+            drop(held);
+        } else {
+            self.first_run.forget();
+        }
+    }
+
     /// Where the task that is polled by the running goroutine was spawned, to be read and set.
     pub(crate) fn task_of_running(&self) -> Option<&Cell<Option<&'static Location<'static>>>> {
         let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
-        // SAFETY: the registry holds a reference while it runs, and the caller, who is this very
+        // SAFETY: a reference is held while it runs, as above, and the caller, who is this very
         // goroutine, is done with the cell before it ends.
         Some(&unsafe { g.as_ref() }.exec(self).task)
     }

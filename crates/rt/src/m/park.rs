@@ -21,6 +21,7 @@ impl CurrentM {
         }
         g.exec(self).accepted.set(reason == WaitReason::Accept);
         g.set_reason(reason);
+        self.keep(g);
         self.local().request.set(Request::Park { seq });
         g.exec(self).suspend();
         g.set_reason(WaitReason::None);
@@ -34,6 +35,7 @@ impl CurrentM {
     pub(crate) fn yield_now(&self) {
         if let Some(g) = self.running() {
             g.set_status(Status::Runnable);
+            self.keep(&g);
             self.local().request.set(Request::Yield);
             g.exec(self).suspend();
         }

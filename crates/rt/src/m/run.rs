@@ -45,6 +45,7 @@ pub(crate) fn thread_main(sched: Arc<Sched>, index: u32) {
     m.work();
     bomb.defuse();
     m.local().stacks.replace(None);
+    crate::g::store::release(&m);
     m.tid.store(0, Ordering::Relaxed);
     CURRENT.set(std::ptr::null());
     drop(alt_stack);
@@ -246,8 +247,7 @@ impl CurrentM {
         };
         drop(stacks);
         g.set_m(self.as_ptr());
-        let slot = self.registry.lock().insert(g.clone());
-        g.exec(self).slot.set(slot);
+        self.enlist(g);
         if !g.spec.system {
             self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
@@ -268,8 +268,7 @@ impl CurrentM {
         if !g.spec.system {
             self.live.store(self.live.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         }
-        let registered = self.registry.lock().remove(g.exec(self).slot.get());
-        drop(registered);
+        self.dismiss(&g);
         if let Some(cache) = self.local().stacks.borrow_mut().as_mut() {
             cache.give(stack);
         }
