@@ -42,7 +42,6 @@ use crate::queue::idle::SleepWord;
 use crate::sched::Sched;
 use crate::timers::Timers;
 use millpond_prim::sync::Lock;
-use slab::Slab;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::panic::Location;
