@@ -16,7 +16,8 @@
 //!
 //! - [`Poller`]: rounds, bell, adoption; - [`Source`]: operations that wait;
 //! - `core`: the three ways to wait; `future`: the wait of an `*_async` twin; `arm`: that of a
-//!   select; `thread`: the bell of a plain thread; `limit`: deadlines and time-outs; `host`: what is asked of the scheduler;
+//!   select; `thread`: the bell of a plain thread; `limit`: deadlines and time-outs; `host`: what is
+//!   asked of the scheduler;
 //! - `readiness`, `waiters`: the protocol, compiled for models too.
 
 // A model drives the protocol, not all that is built on it.
