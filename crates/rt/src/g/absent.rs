@@ -16,15 +16,11 @@ impl GRef {
         None
     }
 
-    pub(crate) fn is_running_here(&self) -> bool {
-        match *self {}
-    }
-
     pub(crate) fn wait_word(&self) -> &WaitWord {
         match *self {}
     }
 
-    pub(crate) fn park(&self, _seq: u64, _reason: WaitReason, _deadline: Option<Instant>) {
+    pub(crate) fn wait_for(&self, _: u64, _: WaitReason, _: Option<Instant>) -> u16 {
         match *self {}
     }
 }

@@ -294,22 +294,26 @@ impl GRef {
         CurrentM::get()?.running()
     }
 
-    /// Whether the caller is this goroutine, on its stack.
-    #[inline]
-    pub(crate) fn is_running_here(&self) -> bool {
-        CurrentM::get().is_some_and(|m| ptr::eq(m.running_ptr(), self.as_ptr()))
-    }
-
     #[inline]
     pub(crate) fn wait_word(&self) -> &WaitWord {
         &self.wait
     }
 
-    /// Leaves the stack until wait `seq` of this goroutine, which runs here, is claimed.
+    /// Leaves the stack until wait `seq` of this goroutine is claimed, and finishes that wait.
+    ///
+    /// # Panics
+    /// If the caller is not this goroutine.
     #[inline]
-    pub(crate) fn park(&self, seq: u64, reason: WaitReason, deadline: Option<Instant>) {
-        let m = CurrentM::get().expect("park: the goroutine left its thread");
-        m.park(self, seq, reason, deadline);
+    pub(crate) fn wait_for(&self, seq: u64, reason: WaitReason, deadline: Option<Instant>) -> u16 {
+        let here = CurrentM::get().filter(|m| ptr::eq(m.running_ptr(), self.as_ptr()));
+        let m = here.expect("Waiting::park: another goroutine began this wait");
+        if self.wait.outcome().is_none() {
+            match deadline {
+                None => m.park(self, seq, reason),
+                Some(at) => m.park_up_to(self, seq, reason, at),
+            }
+        }
+        self.wait.finish()
     }
 }
 

@@ -194,6 +194,7 @@ impl M {
     }
 
     /// The running goroutine, to be compared with, never followed.
+    #[inline]
     pub(crate) fn running_ptr(&self) -> *const G {
         self.running.load(Ordering::Relaxed)
     }

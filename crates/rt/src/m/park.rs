@@ -14,18 +14,24 @@ use std::time::Instant;
 impl CurrentM {
     /// Parks `g`, which runs here, until its wait `seq` is claimed.
     #[inline]
-    pub(crate) fn park(&self, g: &GRef, seq: u64, reason: WaitReason, deadline: Option<Instant>) {
-        if let Some(at) = deadline {
-            let ticket = Ticket::for_goroutine(g.clone(), seq);
-            self.timers.insert(crate::clock::ns_of(at), ticket);
-        }
-        g.exec(self).accepted.set(reason == WaitReason::Accept);
+    pub(crate) fn park(&self, g: &GRef, seq: u64, reason: WaitReason) {
+        let exec = g.exec(self);
+        exec.accepted.set(reason == WaitReason::Accept);
         g.set_reason(reason);
         self.keep(g);
         self.local().request.set(Request::Park { seq });
-        g.exec(self).suspend();
+        exec.suspend();
         g.set_reason(WaitReason::None);
-        if deadline.is_some() && g.wait_word().outcome() != Some(TIMED_OUT) {
+    }
+
+    /// As [`park`](Self::park), up to `at`. Apart from it, so that who has no limit does not carry
+    /// one across the switch.
+    #[inline(never)]
+    pub(crate) fn park_up_to(&self, g: &GRef, seq: u64, reason: WaitReason, at: Instant) {
+        let ticket = Ticket::for_goroutine(g.clone(), seq);
+        self.timers.insert(crate::clock::ns_of(at), ticket);
+        self.park(g, seq, reason);
+        if g.wait_word().outcome() != Some(TIMED_OUT) {
             self.timers.forsake();
         }
     }

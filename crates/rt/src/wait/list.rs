@@ -1,9 +1,9 @@
 //! The waiters of one primitive, longest waiting first.
 //!
-//! A doubly linked list whose links are indexes into a slab, so that an entry can leave from the
-//! middle in constant time and the slab's slots are used again: waiting does not allocate once
-//! the list has been as long before. The list stands under the lock of its primitive; nothing in
-//! it is atomic.
+//! A doubly linked list whose links are indexes into a vector, so that an entry can leave from the
+//! middle in constant time. Places that are not in use are linked through the same field, the one
+//! that was left last first: waiting does not allocate once the list has been as long before. The
+//! list stands under the lock of its primitive; nothing in it is atomic.
 //!
 //! ```text
 //!   push ──▶ linked ──claim_front──▶ unlinked ──remove──▶ gone
@@ -25,14 +25,14 @@
 //! Rule 1 also means that the ticket is dropped while its owner still holds the wait it is for,
 //! so that dropping it under the lock cannot be what frees a waker: that would be user code.
 //!
-//! After a peak the slab is given back (`KEEP`). Rejected: `VecDeque<Ticket>` (removing from the
+//! After a peak the memory is given back (`KEEP`). Rejected: `VecDeque<Ticket>` (removing from the
 //! middle is linear, so time-outs either scan or leave rubbish); intrusive nodes on the waiter's
-//! stack (a stack at rest must not be touched).
+//! stack (a stack at rest must not be touched); the crate `slab`, whose entries are moved in and
+//! out through an enum, which made two thirds of the cost of a wait that one other ends.
 
 use super::ticket::{Fired, Ticket};
-use slab::Slab;
 
-/// A slab with more slots than this is freed when the last waiter leaves.
+/// A vector with more places than this is freed when the last waiter leaves.
 const KEEP: usize = 32;
 
 /// No entry.
@@ -65,20 +65,28 @@ impl FiredList {
 /// See the module documentation. `V` is what the primitive keeps with each waiter.
 #[derive(Debug)]
 pub struct WaitList<V> {
-    entries: Slab<Entry<V>>,
+    entries: Vec<Entry<V>>,
     head: u32,
+    /// Means nothing while the list is empty.
     tail: u32,
+    /// The first entry that is nobody's; the others follow through `next`.
+    free: u32,
+    /// How many entries are somebody's, on the list or off it.
+    taken: u32,
 }
 
 #[derive(Debug)]
 struct Entry<V> {
-    /// `None` while the place is reserved and its owner's wait has not begun; and when the wait was
-    /// ended here, since the reference to the waiter then goes to who resumes it.
+    /// `None` while the place is reserved and its owner's wait has not begun; when the wait was
+    /// ended here, since the reference to the waiter then goes to who resumes it; and in an entry
+    /// that is nobody's.
     ticket: Option<Ticket>,
+    /// Means nothing in the entry at the front, so that who takes that one touches no other.
     prev: u32,
     next: u32,
     linked: bool,
-    value: V,
+    /// `Some` as long as the entry is somebody's.
+    value: Option<V>,
 }
 
 impl<V> Default for WaitList<V> {
@@ -90,7 +98,7 @@ impl<V> Default for WaitList<V> {
 impl<V> WaitList<V> {
     /// An empty list. Does not allocate.
     pub const fn new() -> Self {
-        Self { entries: Slab::new(), head: NONE, tail: NONE }
+        Self { entries: Vec::new(), head: NONE, tail: NONE, free: NONE, taken: 0 }
     }
 
     /// Whether nobody waits. Entries that were claimed or met closed do not count.
@@ -100,6 +108,7 @@ impl<V> WaitList<V> {
     }
 
     /// Adds a waiter behind all others.
+    #[inline]
     pub fn push_back(&mut self, ticket: Ticket, value: V) -> Key {
         self.insert_back(Some(ticket), value)
     }
@@ -132,20 +141,33 @@ impl<V> WaitList<V> {
     /// Ends the longest wait that is still open, with the outcome that `outcome` finds for it, and
     /// takes it off the list. The caller hands over through the value, unlocks, and lets `Fired`
     /// resume the waiter.
-    #[inline]
+    #[inline(always)]
     pub fn claim_front(&mut self, outcome: impl Fn(&V) -> u16) -> Option<(&mut V, Fired)> {
         self.claim_front_by(|value| Ticket::unreserved(outcome(value)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim_front_by(&mut self, outcome: impl Fn(&V) -> u16) -> Option<(&mut V, Fired)> {
+        let key = self.head;
+        if key == NONE {
+            return None;
+        }
+        match self.pop_front().claim(&outcome) {
+            // Looked up again: the borrow of the match cannot be returned.
+            Some(fired) => Some((self.value(key), fired)),
+            None => self.claim_next(outcome),
+        }
+    }
+
+    /// The rest of a claim that met a wait which is over. Apart from it, so that it stays small
+    /// enough to become part of its callers.
+    #[cold]
+    #[inline(never)]
+    fn claim_next(&mut self, outcome: impl Fn(&V) -> u16) -> Option<(&mut V, Fired)> {
         while self.head != NONE {
             let key = self.head;
-            self.unlink(key);
-            let entry = self.at(key);
-            if let Some(fired) = Ticket::claim_out_of(&mut entry.ticket, outcome(&entry.value)) {
-                // Looked up again: the borrow of the loop's entry cannot be returned.
-                return Some((&mut self.at(key).value, fired));
+            if let Some(fired) = self.pop_front().claim(&outcome) {
+                return Some((self.value(key), fired));
             }
         }
         None
@@ -176,17 +198,16 @@ impl<V> WaitList<V> {
         outcome: u16,
     ) -> Option<(&mut V, Fired)> {
         while self.head != NONE {
-            let entry = self.at(self.head);
+            let key = self.head;
+            let entry = self.at(key);
             // If this answer is old, the owner comes to remove its entry, and looks again then.
-            if entry.ticket.as_ref().is_some_and(Ticket::is_open) && !may_end(&entry.value) {
+            if entry.ticket.as_ref().is_some_and(Ticket::is_open)
+                && !entry.value.as_ref().is_some_and(&may_end)
+            {
                 return None;
             }
-            let key = self.head;
-            self.unlink(key);
-            let entry = self.at(key);
-            let outcome = Ticket::unreserved(outcome);
-            if let Some(fired) = Ticket::claim_out_of(&mut entry.ticket, outcome) {
-                return Some((&mut self.at(key).value, fired));
+            if let Some(fired) = self.pop_front().claim(|_| Ticket::unreserved(outcome)) {
+                return Some((self.value(key), fired));
             }
         }
         None
@@ -197,12 +218,11 @@ impl<V> WaitList<V> {
     pub fn take_front(&mut self) -> Option<(&mut V, Option<Fired>)> {
         while self.head != NONE {
             let key = self.head;
-            self.unlink(key);
-            let entry = self.at(key);
+            let entry = self.pop_front();
             let reserved = entry.ticket.is_none();
-            let fired = Ticket::claim_out_of(&mut entry.ticket, 0);
+            let fired = entry.claim(|_| 0);
             if reserved || fired.is_some() {
-                return Some((&mut self.at(key).value, fired));
+                return Some((self.value(key), fired));
             }
         }
         None
@@ -219,52 +239,113 @@ impl<V> WaitList<V> {
     }
 
     /// The owner takes its entry back, with what it then holds.
+    #[inline]
     pub fn remove(&mut self, key: Key) -> V {
         let Key(key) = key;
         if self.at(key).linked {
             self.unlink(key);
         }
-        let value = self.entries.remove(key as usize).value;
-        if self.entries.is_empty() && self.entries.capacity() > KEEP {
-            self.entries = Slab::new();
+        let free = std::mem::replace(&mut self.free, key);
+        let entry = self.at(key);
+        entry.next = free;
+        let value = entry.value.take();
+        if let Some(ticket) = entry.ticket.take() {
+            drop_unclaimed(ticket);
         }
-        value
+        self.taken -= 1;
+        if self.taken == 0 && self.entries.capacity() > KEEP {
+            self.give_back();
+        }
+        value.expect("a key is of an entry that is somebody's")
     }
 
+    #[inline]
     fn insert_back(&mut self, ticket: Option<Ticket>, value: V) -> Key {
         let key = self.insert(ticket, value, self.tail, NONE);
-        match self.tail {
+        match self.head {
             NONE => self.head = key,
-            tail => self.at(tail).next = key,
+            _ => {
+                let tail = self.tail;
+                self.at(tail).next = key;
+            }
         }
         self.tail = key;
         Key(key)
     }
 
+    #[inline]
     fn insert(&mut self, ticket: Option<Ticket>, value: V, prev: u32, next: u32) -> u32 {
+        if self.free == NONE {
+            self.grow();
+        }
+        let key = self.free;
+        let entry = self.at(key);
+        let free = std::mem::replace(&mut entry.next, next);
+        entry.prev = prev;
+        entry.linked = true;
+        // Nothing is there to be dropped, which the compiler is told in this way.
+        let (no_ticket, no_value) = (entry.ticket.take(), entry.value.take());
+        debug_assert!(no_ticket.is_none() && no_value.is_none());
+        std::mem::forget((no_ticket, no_value));
+        entry.ticket = ticket;
+        entry.value = Some(value);
+        self.free = free;
+        self.taken += 1;
+        key
+    }
+
+    /// One more place. Nobody's entry is left.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
         if self.entries.capacity() == 0 {
-            // One slot at first, where a vector would take four: a million goroutines each
+            // One place at first, where a vector would take four: a million goroutines each
             // waiting on a channel of its own is what this runtime is for.
             self.entries.reserve_exact(1);
         }
-        let key = self.entries.insert(Entry { ticket, prev, next, linked: true, value });
-        u32::try_from(key).ok().filter(|key| *key != NONE).unwrap_or_else(|| {
+        let key = self.entries.len();
+        let key = u32::try_from(key).ok().filter(|key| *key != NONE).unwrap_or_else(|| {
             panic!("wait list: {key} waiters on one object; at most {} can wait", NONE - 1)
-        })
+        });
+        let entry = Entry { ticket: None, prev: NONE, next: NONE, linked: false, value: None };
+        self.entries.push(entry);
+        self.free = key;
     }
 
+    /// Frees the memory. No entry is anybody's.
+    #[cold]
+    #[inline(never)]
+    fn give_back(&mut self) {
+        self.entries = Vec::new();
+        self.free = NONE;
+    }
+
+    /// Takes the first entry off the list, which is not empty.
+    #[inline]
+    fn pop_front(&mut self) -> &mut Entry<V> {
+        let entry = &mut self.entries[self.head as usize];
+        self.head = entry.next;
+        entry.linked = false;
+        entry
+    }
+
+    /// Takes an entry off the list that is on it.
+    #[inline(never)]
     fn unlink(&mut self, key: u32) {
+        let (head, tail) = (self.head, self.tail);
         let entry = self.at(key);
         debug_assert!(entry.linked, "wait list: unlink of an entry that is not on the list");
         entry.linked = false;
         let (prev, next) = (entry.prev, entry.next);
-        match prev {
-            NONE => self.head = next,
-            prev => self.at(prev).next = next,
+        if key == head {
+            self.head = next;
+        } else {
+            self.at(prev).next = next;
         }
-        match next {
-            NONE => self.tail = prev,
-            next => self.at(next).prev = prev,
+        if key == tail {
+            self.tail = prev;
+        } else {
+            self.at(next).prev = prev;
         }
     }
 
@@ -273,10 +354,33 @@ impl<V> WaitList<V> {
         &mut self.entries[key as usize]
     }
 
+    /// What is kept with the waiter of an entry that is somebody's.
+    #[inline]
+    fn value(&mut self, key: u32) -> &mut V {
+        self.at(key).value.as_mut().expect("an entry on the list is somebody's")
+    }
+
     /// How many entries there are, on the list or off it, and room for how many. For tests.
     #[doc(hidden)]
     pub fn footprint(&self) -> (usize, usize) {
-        (self.entries.len(), self.entries.capacity())
+        (self.taken as usize, self.entries.capacity())
+    }
+}
+
+/// The ticket of a wait that nobody here has ended, or that was ended before its owner had left. Its
+/// owner still has the wait (rule 1).
+#[cold]
+#[inline(never)]
+fn drop_unclaimed(ticket: Ticket) {
+    drop(ticket);
+}
+
+impl<V> Entry<V> {
+    /// Ends the wait, if it is open, with the outcome found for it.
+    #[inline]
+    fn claim(&mut self, outcome: impl FnOnce(&V) -> u16) -> Option<Fired> {
+        let outcome = outcome(self.value.as_ref()?);
+        Ticket::claim_out_of(&mut self.ticket, outcome)
     }
 }
 

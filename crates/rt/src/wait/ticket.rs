@@ -55,10 +55,9 @@ impl Ticket {
     /// The outcome, if a primitive may use it.
     #[inline]
     pub(super) fn unreserved(outcome: u16) -> u16 {
-        assert!(
-            outcome < CANCELLED,
-            "Ticket::claim: outcome {outcome}, expected below {CANCELLED}"
-        );
+        if outcome >= CANCELLED {
+            reserved(outcome);
+        }
         outcome
     }
 
@@ -78,6 +77,7 @@ impl Ticket {
 
     /// As [`claim`](Self::claim), of a ticket that has done its work then: the reference to the waiter
     /// becomes that of the [`Fired`]. The ticket stays where it is if there is nobody to resume.
+    #[inline]
     pub(super) fn claim_out_of(place: &mut Option<Ticket>, outcome: u16) -> Option<Fired> {
         let ticket = place.as_ref()?;
         match ticket.target.word().claim(ticket.seq, outcome)? {
@@ -102,6 +102,12 @@ impl Ticket {
     pub fn same_wait(&self, other: &Ticket) -> bool {
         self.seq == other.seq && std::ptr::eq(self.target.word(), other.target.word())
     }
+}
+
+#[cold]
+#[inline(never)]
+fn reserved(outcome: u16) -> ! {
+    panic!("Ticket::claim: outcome {outcome}, expected below {CANCELLED}")
 }
 
 /// A wait that the holder has ended and whose waiter is owed its resumption.

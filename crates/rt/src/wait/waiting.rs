@@ -42,10 +42,9 @@ impl Outcome {
 /// or thread that began it.
 #[derive(Debug)]
 pub struct Waiting {
-    owner: Target,
+    /// `None` once finished; the drop then has nothing to withdraw.
+    owner: Option<Target>,
     seq: u64,
-    /// False once finished; the drop then has nothing to withdraw.
-    open: bool,
     not_send: PhantomData<*const ()>,
 }
 
@@ -58,13 +57,13 @@ impl Waiting {
             None => Target::Cell(thread_cell()),
         };
         let seq = owner.word().arm();
-        Self { owner, seq, open: true, not_send: PhantomData }
+        Self { owner: Some(owner), seq, not_send: PhantomData }
     }
 
     /// A ticket for this wait, to put in a queue.
     #[inline]
     pub fn ticket(&self) -> Ticket {
-        Ticket { target: self.owner.clone(), seq: self.seq }
+        Ticket { target: self.owner().clone(), seq: self.seq }
     }
 
     /// Leaves until a party ends the wait or `deadline` passes. Parks the goroutine, or blocks the
@@ -74,28 +73,39 @@ impl Waiting {
     /// If another goroutine of the same thread began the wait: only its own may leave its stack.
     #[inline]
     pub fn park(mut self, reason: WaitReason, deadline: Option<Instant>) -> Outcome {
-        if let Target::Goroutine(g) = &self.owner {
-            assert!(g.is_running_here(), "Waiting::park: another goroutine began this wait");
-        }
-        self.open = false;
-        let word = self.owner.word();
-        if word.outcome().is_none() {
-            match &self.owner {
-                Target::Goroutine(g) => g.park(self.seq, reason, deadline),
-                Target::Cell(cell) => self.block_thread(cell, deadline),
-            }
-        }
-        match word.finish() {
+        let outcome = self.leave(reason, deadline);
+        drop(self.owner.take());
+        // The drop would find nothing to do, and is not free.
+        std::mem::forget(self);
+        match outcome {
             TIMED_OUT => Outcome::TimedOut,
             outcome => Outcome::Fired(outcome),
+        }
+    }
+
+    /// Leaves, unless the wait has ended, and finishes it. By reference: `self` is not copied on the
+    /// way to the switch.
+    fn leave(&self, reason: WaitReason, deadline: Option<Instant>) -> u16 {
+        match self.owner() {
+            Target::Goroutine(g) => g.wait_for(self.seq, reason, deadline),
+            Target::Cell(cell) => {
+                if cell.word.outcome().is_none() {
+                    self.block_thread(cell, deadline);
+                }
+                cell.word.finish()
+            }
         }
     }
 
     /// Withdraws without leaving. `Some(outcome)` if a party was faster.
     #[inline]
     pub fn cancel(mut self) -> Option<u16> {
-        self.open = false;
-        self.owner.word().disarm()
+        self.owner.take()?.word().disarm()
+    }
+
+    #[inline]
+    fn owner(&self) -> &Target {
+        self.owner.as_ref().expect("present until the wait is finished, which consumes it")
     }
 
     #[cfg(not(loom))]
@@ -136,10 +146,11 @@ impl Waiting {
 }
 
 impl Drop for Waiting {
+    #[inline]
     fn drop(&mut self) {
-        if self.open {
+        if let Some(owner) = &self.owner {
             // Begun and abandoned (an unwinding primitive): leave the word usable.
-            self.owner.word().disarm();
+            owner.word().disarm();
         }
     }
 }

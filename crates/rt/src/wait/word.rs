@@ -102,10 +102,7 @@ impl WaitWord {
         let fired = (seq << SEQ_SHIFT) | (u64::from(outcome) << OUTCOME_SHIFT) | FIRED;
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
-            let state = now & STATE;
-            if now >> SEQ_SHIFT != seq || (state != ARMED && state != PARKED) {
-                return None;
-            }
+            let Some(state) = Self::open_state(now, seq) else { return None };
             // Release: the waiter's finish sees what the winner wrote before claiming.
             // Acquire: the winner sees what the waiter wrote before it parked.
             match self.0.compare_exchange_weak(now, fired, Ordering::AcqRel, Ordering::Relaxed) {
@@ -119,8 +116,15 @@ impl WaitWord {
     /// Whether wait `seq` can still be claimed. A hint: the answer may be old.
     #[inline]
     pub(crate) fn is_open(&self, seq: u64) -> bool {
-        let now = self.0.load(Ordering::Relaxed);
-        now >> SEQ_SHIFT == seq && matches!(now & STATE, ARMED | PARKED)
+        Self::open_state(self.0.load(Ordering::Relaxed), seq).is_some()
+    }
+
+    /// The state, if wait `seq` can be claimed in it. The outcome is 0 then, so what is left of the
+    /// word without the number is the state.
+    #[inline]
+    fn open_state(now: u64, seq: u64) -> Option<u64> {
+        let state = now ^ (seq << SEQ_SHIFT);
+        matches!(state, ARMED | PARKED).then_some(state)
     }
 
     /// Owner: whether no wait is under way.

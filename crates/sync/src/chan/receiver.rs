@@ -7,11 +7,11 @@
 use super::future::RecvFuture;
 use super::iter::{IntoIter, Iter, TryIter};
 use super::promise::PromiseKey;
-use super::state::{Handed, Received};
+use super::state::{Handed, Received, State};
 use super::{RecvCtxError, RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain};
 use crate::until::Until;
-use millpond_prim::sync::Arc;
-use millpond_rt::wait::{Outcome, WaitReason, Waiting};
+use millpond_prim::sync::{Arc, Guard};
+use millpond_rt::wait::{Fired, Outcome, WaitReason, Waiting};
 use millpond_rt::{Context, coop};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -40,7 +40,28 @@ impl<T> Receiver<T> {
     /// # Errors
     /// [`RecvError`] if the channel is closed and empty, or closes while this waits.
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.recv_until(Until::Forever).map_err(|_| RecvError)
+        let mut state = self.shared.lock();
+        match state.recv() {
+            Received::Done(value, fired) => {
+                self.received(state, fired);
+                Ok(value)
+            }
+            Received::Closed => Err(RecvError),
+            Received::Promised(promise, fired) => {
+                drop(state);
+                drop(fired);
+                self.recv_promised(promise).map_err(|_| RecvError)
+            }
+            Received::Empty => {
+                match self.wait(state, |waiting| waiting.park(WaitReason::ChanRecv, None)) {
+                    (Handed::Value(value), _) => Ok(value),
+                    (Handed::Nothing, _) => Err(RecvError),
+                    (Handed::Promise(promise), _) => {
+                        self.recv_promised(promise).map_err(|_| RecvError)
+                    }
+                }
+            }
+        }
     }
 
     /// Receives a value if there is one now. Does not park, except for a value that a `select!` on
@@ -52,15 +73,14 @@ impl<T> Receiver<T> {
     /// way to a future that may yet be dropped.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         loop {
-            // A `let`, so that the lock is released before anything else happens.
-            let received = self.shared.lock().recv();
-            return match received {
+            let mut state = self.shared.lock();
+            return match state.recv() {
                 Received::Done(value, fired) => {
-                    drop(fired);
-                    coop::spend();
+                    self.received(state, fired);
                     Ok(value)
                 }
                 Received::Promised(promise, fired) => {
+                    drop(state);
                     drop(fired);
                     match self.await_promise(promise) {
                         Some(value) => Ok(value),
@@ -142,9 +162,7 @@ impl<T> Receiver<T> {
             let mut state = self.shared.lock();
             let promise = match state.recv() {
                 Received::Done(value, fired) => {
-                    drop(state);
-                    drop(fired);
-                    coop::spend();
+                    self.received(state, fired);
                     return Ok(value);
                 }
                 Received::Closed => return Err(RecvTimeoutError::Closed),
@@ -154,13 +172,11 @@ impl<T> Receiver<T> {
                     promise
                 }
                 Received::Empty => {
-                    let waiting = Waiting::begin();
-                    let key = state.register_recv(waiting.ticket(), 0, false);
-                    drop(state);
-                    until = until.fixed();
-                    let outcome = waiting.park_until(WaitReason::ChanRecv, until);
-                    let handed = self.shared.lock().finish_recv(key);
-                    match (handed, outcome) {
+                    let park = |waiting: Waiting| {
+                        until = until.fixed();
+                        waiting.park_until(WaitReason::ChanRecv, until)
+                    };
+                    match self.wait(state, park) {
                         (Handed::Value(value), _) => return Ok(value),
                         (Handed::Promise(promise), _) => promise,
                         (Handed::Nothing, Outcome::Fired(_)) => {
@@ -173,6 +189,39 @@ impl<T> Receiver<T> {
             if let Some(value) = self.await_promise(promise) {
                 return Ok(value);
             }
+        }
+    }
+
+    /// After a step that received: unlocks and resumes the sender.
+    #[inline]
+    fn received(&self, state: Guard<'_, State<T>>, fired: Option<Fired>) {
+        drop(state);
+        drop(fired);
+        coop::spend();
+    }
+
+    /// After a step that found nothing: waits, and returns what was handed over. Apart from those
+    /// who try first, so that one that need not wait saves no registers for this.
+    #[inline(never)]
+    fn wait(
+        &self,
+        mut state: Guard<'_, State<T>>,
+        park: impl FnOnce(Waiting) -> Outcome,
+    ) -> (Handed<T>, Outcome) {
+        let waiting = Waiting::begin();
+        let key = state.register_recv(waiting.ticket(), 0, false);
+        drop(state);
+        let outcome = park(waiting);
+        let handed = self.shared.lock().finish_recv(key);
+        (handed, outcome)
+    }
+
+    /// The value that a `select!` on the other side is making, or one that comes after it.
+    #[cold]
+    fn recv_promised(&self, promise: PromiseKey) -> Result<T, RecvTimeoutError> {
+        match self.await_promise(promise) {
+            Some(value) => Ok(value),
+            None => self.recv_until(Until::Forever),
         }
     }
 

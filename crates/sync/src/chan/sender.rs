@@ -5,11 +5,11 @@
 //! last sender that goes closes the channel.
 
 use super::future::SendFuture;
-use super::state::Sent;
+use super::state::{Sent, State};
 use super::{SendCtxError, SendError, SendTimeoutError, Shared, TrySendError, release, retain};
 use crate::until::Until;
-use millpond_prim::sync::Arc;
-use millpond_rt::wait::{Outcome, WaitReason, Waiting};
+use millpond_prim::sync::{Arc, Guard};
+use millpond_rt::wait::{Fired, Outcome, WaitReason, Waiting};
 use millpond_rt::{Context, coop};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -38,7 +38,18 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`SendError`] with the value if the channel is closed, or closes while this waits.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        self.send_until(value, Until::Forever).map_err(|error| SendError(error.into_inner()))
+        let mut state = self.shared.lock();
+        match state.send(value) {
+            Sent::Done(fired) => self.sent(state, fired),
+            Sent::Closed(value) => return Err(SendError(value)),
+            Sent::Full(value) => {
+                let park = |waiting: Waiting| waiting.park(WaitReason::ChanSend, None);
+                if let (Some(value), _) = self.wait(state, value, park) {
+                    return Err(SendError(value));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends `value` if that is possible without waiting: there is room, or a receiver waits.
@@ -48,12 +59,10 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`TrySendError`] with the value.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        // A `let`, so that the lock is released before anything else happens.
-        let sent = self.shared.lock().send(value);
-        match sent {
+        let mut state = self.shared.lock();
+        match state.send(value) {
             Sent::Done(fired) => {
-                drop(fired);
-                coop::spend();
+                self.sent(state, fired);
                 Ok(())
             }
             Sent::Full(value) => Err(TrySendError::Full(value)),
@@ -130,25 +139,44 @@ impl<T> Sender<T> {
         let mut state = self.shared.lock();
         match state.send(value) {
             Sent::Done(fired) => {
-                drop(state);
-                drop(fired);
-                coop::spend();
+                self.sent(state, fired);
                 Ok(())
             }
             Sent::Closed(value) => Err(SendTimeoutError::Closed(value)),
             Sent::Full(value) => {
-                let waiting = Waiting::begin();
-                let key = state.register_send(waiting.ticket(), 0, value);
-                drop(state);
-                let outcome = waiting.park_until(WaitReason::ChanSend, until);
-                let kept = self.shared.lock().finish_send(key);
-                match (kept, outcome) {
+                let park = |waiting: Waiting| waiting.park_until(WaitReason::ChanSend, until);
+                match self.wait(state, value, park) {
                     (None, _) => Ok(()),
                     (Some(value), Outcome::Fired(_)) => Err(SendTimeoutError::Closed(value)),
                     (Some(value), _) => Err(SendTimeoutError::Timeout(value)),
                 }
             }
         }
+    }
+
+    /// After a step that sent the value: unlocks and resumes.
+    #[inline]
+    fn sent(&self, state: Guard<'_, State<T>>, fired: Option<Fired>) {
+        drop(state);
+        drop(fired);
+        coop::spend();
+    }
+
+    /// After a step that found no room: waits for it, and returns the value if nobody took it. Apart
+    /// from those who try first, so that one that need not wait saves no registers for this.
+    #[inline(never)]
+    fn wait(
+        &self,
+        mut state: Guard<'_, State<T>>,
+        value: T,
+        park: impl FnOnce(Waiting) -> Outcome,
+    ) -> (Option<T>, Outcome) {
+        let waiting = Waiting::begin();
+        let key = state.register_send(waiting.ticket(), 0, value);
+        drop(state);
+        let outcome = park(waiting);
+        let kept = self.shared.lock().finish_send(key);
+        (kept, outcome)
     }
 
     /// Closes the channel for everyone. What is buffered is still delivered; senders that wait,

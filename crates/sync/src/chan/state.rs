@@ -159,10 +159,12 @@ impl<T> State<T> {
         if self.closed {
             return Sent::Closed(value);
         }
-        let value = match self.hand_over(value) {
-            Ok(fired) => return Sent::Done(Some(fired)),
-            Err(value) => value,
-        };
+        // Not by `hand_over`, which would move the value there and, where nobody waits, back.
+        if let Some((slot, fired)) = self.receivers.claim_front(Slot::arm) {
+            slot.holds = Holds::Value(value);
+            self.on_trial += usize::from(slot.on_trial);
+            return Sent::Done(Some(fired));
+        }
         if self.has_room() {
             self.buffer.push_back(value);
             return Sent::Done(None);
@@ -199,7 +201,7 @@ impl<T> State<T> {
         if let Some(value) = self.buffer.pop_front() {
             let fired = self.refill();
             if self.buffer.is_empty() && self.buffer.capacity() > KEEP {
-                self.buffer = VecDeque::new();
+                self.give_back();
             }
             return Received::Done(value, fired);
         }
@@ -207,15 +209,21 @@ impl<T> State<T> {
             Some((slot, fired)) => match std::mem::replace(&mut slot.holds, Holds::Nothing) {
                 Holds::Value(value) => Received::Done(value, Some(fired)),
                 _ => {
-                    let (theirs, ours) = self.promises.make();
-                    slot.holds = Holds::Permit(Permit::Promise(theirs));
+                    let promise = promise_of(slot, &mut self.promises);
                     self.on_trial += 1;
-                    Received::Promised(ours, fired)
+                    Received::Promised(promise, fired)
                 }
             },
             None if self.closed && self.on_trial == 0 => Received::Closed,
             None => Received::Empty,
         }
+    }
+
+    /// Frees the buffer, which is empty.
+    #[cold]
+    #[inline(never)]
+    fn give_back(&mut self) {
+        self.buffer = VecDeque::new();
     }
 
     /// Gives a place that became free to the longest waiting sender.
@@ -258,6 +266,7 @@ impl<T> State<T> {
     }
 
     /// Puts a sender in line. Right after [`Sent::Full`], under the same lock.
+    #[inline]
     pub(super) fn register_send(&mut self, ticket: Ticket, arm: u16, value: T) -> Key {
         debug_assert!(!self.closed && !self.has_room());
         self.senders.push_back(ticket, Slot { arm, on_trial: false, holds: Holds::Value(value) })
@@ -273,12 +282,14 @@ impl<T> State<T> {
     /// Puts a receiver in line. Right after [`Received::Empty`], or after
     /// [`may_recv`](Self::may_recv) said no, under the same lock. If `on_trial`, it ends with
     /// [`accept`](Self::accept) or [`decline`](Self::decline).
+    #[inline]
     pub(super) fn register_recv(&mut self, ticket: Ticket, arm: u16, on_trial: bool) -> Key {
         debug_assert!(self.buffer.is_empty());
         self.receivers.push_back(ticket, Slot { arm, on_trial, holds: Holds::Nothing })
     }
 
     /// After the wait, or instead of it: `None` if the value was taken, else the value.
+    #[inline]
     pub(super) fn finish_send(&mut self, key: Key) -> Option<T> {
         match self.senders.remove(key).holds {
             Holds::Value(value) => Some(value),
@@ -297,6 +308,7 @@ impl<T> State<T> {
 
     /// After the wait, or instead of it: what was handed over. A promise is then to be
     /// [taken](Self::take_promised) or [abandoned](Self::abandon).
+    #[inline]
     pub(super) fn finish_recv(&mut self, key: Key) -> Handed<T> {
         let slot = self.receivers.remove(key);
         debug_assert!(!slot.on_trial);
@@ -466,6 +478,15 @@ impl<T> State<T> {
             Err(()) => Vec::new(),
         }
     }
+}
+
+/// A late sender gets the permit to make its value; the caller is promised it.
+#[cold]
+#[inline(never)]
+fn promise_of<T>(sender: &mut Slot<T>, promises: &mut Promises<T>) -> PromiseKey {
+    let (theirs, ours) = promises.make();
+    sender.holds = Holds::Permit(Permit::Promise(theirs));
+    ours
 }
 
 impl<T> Slot<T> {
