@@ -28,7 +28,7 @@
 //! After a peak the memory is given back (`KEEP`). Rejected: `VecDeque<Ticket>` (removing from the
 //! middle is linear, so time-outs either scan or leave rubbish); intrusive nodes on the waiter's
 //! stack (a stack at rest must not be touched); the crate `slab`, whose entries are moved in and
-//! out through an enum, which made two thirds of the cost of a wait that one other ends.
+//! out through an enum, and whose calls do not become part of the step that makes them.
 
 use super::ticket::{Fired, Ticket};
 

@@ -102,7 +102,7 @@ impl WaitWord {
         let fired = (seq << SEQ_SHIFT) | (u64::from(outcome) << OUTCOME_SHIFT) | FIRED;
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
-            let Some(state) = Self::open_state(now, seq) else { return None };
+            let state = Self::open_state(now, seq)?;
             // Release: the waiter's finish sees what the winner wrote before claiming.
             // Acquire: the winner sees what the waiter wrote before it parked.
             match self.0.compare_exchange_weak(now, fired, Ordering::AcqRel, Ordering::Relaxed) {
