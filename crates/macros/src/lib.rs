@@ -108,6 +108,7 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// - Without arms, or if all are switched off, it waits for ever, as in Go; with `default` it never waits.
 /// - What is not in the table has no arm: locks, permits, sockets. Let a goroutine wait for it and send on a
 ///   channel; where the other arm would be a context or a time, use the `*_ctx` or `*_timeout` form.
+/// - An arm may have `#[cfg(..)]` and lint attributes, as an arm of a `match` may; `default` takes lints only.
 /// - Patterns must be irrefutable: take the `Result`, and `match` it in the body.
 /// - At most 64 arms; `chan::Select` takes any number at run time. Up to 8 arms need no allocation (but the end of a
 ///   *task* needs one).

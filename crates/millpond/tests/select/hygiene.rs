@@ -152,7 +152,7 @@ fn attributes_and_comments_stand_where_they_stand_in_a_match() {
             /* and */
             #[cfg(all())]
             v = rx.recv() => { v }
-            #[allow(unused_variables, reason = "an attribute of an arm is what is tested")]
+            #[allow(unused_variables, reason = "what is tested")]
             unused = rx.recv(), if false => Ok(2),
         };
         assert_eq!(got, Ok(1));

@@ -187,4 +187,26 @@ mod models {
             assert_eq!(ended == Ended::NobodyWants, !ours);
         });
     }
+
+    /// A future that waited was forgotten; the handle waits anew, while the goroutine ends.
+    #[test]
+    fn a_wait_after_a_forgotten_one_is_woken() {
+        loom::model(|| {
+            let (shared, goroutine) = start();
+            let mut forgotten = FutureWait::new();
+            // SAFETY: the only handle, no wait under way.
+            if unsafe { shared.join.wait(forgotten.arm(), 7) } {
+                shared.join.withdraw();
+                let waiting = Waiting::begin();
+                // SAFETY: the earlier wait is withdrawn.
+                if unsafe { shared.join.wait(waiting.ticket(), 0) } {
+                    waiting.park(WaitReason::Join, None);
+                } else {
+                    drop(waiting);
+                }
+            }
+            assert_eq!(read(&shared), 42);
+            assert_eq!(goroutine.join().unwrap(), Ended::HandleOwns);
+        });
+    }
 }
