@@ -6,9 +6,10 @@
 //! counter that only statistics read.
 //!
 //! The walk when a vector runs over: with more than `budget + batch` stacks, the `batch` coldest
-//! (the front of the vector) go back to the pool together. The distance between the two marks is
+//! (the front of the vector) go back to the pool together; from a cache that defers, to the
+//! [`crate::depot`], where they stay warm until somebody is idle. The distance between the two marks is
 //! what keeps a goroutine count that swings from turning into a system call each time. The walk
-//! when it runs dry: all free slots of one chunk come from the pool.
+//! when it runs dry: a batch of the depot, else all free slots of one chunk come from the pool.
 //!
 //! Rejected: a time limit on warm stacks. It needs a clock on the fast path; [`Cache::trim`] from
 //! whoever knows that the M is idle does the same for nothing.
@@ -61,15 +62,28 @@ pub struct Cache {
     pool: &'static Pool,
     shelves: [Shelf; SizeClass::COUNT],
     counters: Arc<Counters>,
+    /// Whether what runs over goes to the depot.
+    defers: bool,
 }
 
 impl Cache {
     /// An empty cache with the default budgets. Cheap: stacks come when they are asked for.
     pub fn new(pool: &'static Pool) -> Self {
+        Self::make(pool, false)
+    }
+
+    /// As [`Self::new`], but what runs over stays warm, for any cache of the pool, until somebody
+    /// calls [`Pool::settle`]. Whoever makes one sees to that: when its threads are idle, and some
+    /// time after [`Pool::growth`] has last moved.
+    pub fn deferring(pool: &'static Pool) -> Self {
+        Self::make(pool, true)
+    }
+
+    fn make(pool: &'static Pool, defers: bool) -> Self {
         let counters = Arc::new(Counters::default());
         pool.enrol(counters.clone());
         let shelves = SizeClass::ALL.map(|class| Shelf::new(class.warm_stacks()));
-        Self { pool, shelves, counters }
+        Self { pool, shelves, counters, defers }
     }
 
     /// The pool behind it.
@@ -126,8 +140,7 @@ impl Cache {
         let count = shelf.stacks.len();
         self.counters.cached[class.index()].store(count, Ordering::Relaxed);
         if count > shelf.high {
-            let budget = shelf.budget;
-            self.shrink(class, budget);
+            self.run_over(class);
         }
     }
 
@@ -139,12 +152,29 @@ impl Cache {
     #[cold]
     fn refill(&mut self, class: SizeClass) -> io::Result<Stack> {
         let shelf = &mut self.shelves[class.index()];
-        self.pool.take_chunk(class, &mut shelf.stacks)?;
+        match self.pool.depot().take(class) {
+            Some(batch) => shelf.stacks.extend(batch),
+            None => self.pool.take_chunk(class, &mut shelf.stacks)?,
+        }
         debug_assert_eq!(self.check(), Ok(()));
         let shelf = &mut self.shelves[class.index()];
         let stack = shelf.stacks.pop().expect("a chunk that was taken holds at least one slot");
         self.counters.cached[class.index()].store(shelf.stacks.len(), Ordering::Relaxed);
         Ok(stack)
+    }
+
+    /// Puts down the coldest, all that is beyond the budget.
+    #[cold]
+    fn run_over(&mut self, class: SizeClass) {
+        let shelf = &mut self.shelves[class.index()];
+        let budget = shelf.budget;
+        if !self.defers {
+            return self.shrink(class, budget);
+        }
+        let surplus: Vec<Stack> = shelf.stacks.drain(..shelf.stacks.len() - budget).collect();
+        self.counters.cached[class.index()].store(budget, Ordering::Relaxed);
+        self.pool.depot().put(class, surplus);
+        debug_assert_eq!(self.check(), Ok(()));
     }
 
     #[cold]

@@ -166,7 +166,31 @@ impl<B: Backing> Chunks<B> {
             }
         }
         drop(state);
-        for chunk in closing {
+        self.close(&closing);
+    }
+
+    /// Of slots that are out and the caller's, takes the chunks of which these are all that was
+    /// missing: their numbers, to be passed to [`Self::close`] with whatever their pages hold, and
+    /// the groups that are not like that, which stay the caller's.
+    ///
+    /// # Panics
+    /// As [`Self::give`].
+    pub(crate) fn claim_whole(&self, groups: &[(u32, Mask)]) -> (Vec<u32>, Vec<(u32, Mask)>) {
+        let (mut closing, mut rest) = (Vec::new(), Vec::new());
+        let mut state = self.state.lock();
+        for &(chunk, slots) in groups {
+            if state.chunks[chunk as usize].free | slots != self.whole {
+                rest.push((chunk, slots));
+            } else if state.put(chunk, slots, self.whole) {
+                closing.push(chunk);
+            }
+        }
+        (closing, rest)
+    }
+
+    /// Closes chunks that [`Self::claim_whole`] gave to the caller.
+    pub(crate) fn close(&self, claimed: &[u32]) {
+        for &chunk in claimed {
             let closed = self.backing.close(chunk);
             let mut state = self.state.lock();
             state.count.times_closed += 1;
@@ -377,6 +401,21 @@ mod tests {
         chunks.give(&[(0, 0b1111)]);
         assert_eq!((chunks.count().closed, chunks.count().close_failures), (1, 1));
         assert_eq!(chunks.take().unwrap(), (0, 0b1111));
+    }
+
+    #[test]
+    fn a_chunk_is_claimed_whole_only_when_nothing_else_of_it_is_out() {
+        let chunks = chunks(2);
+        let (one, two) = (chunks.take().unwrap(), chunks.take().unwrap());
+        chunks.give(&[(0, 0b0100)]);
+        let (whole, rest) = chunks.claim_whole(&[(0, 0b1011), (1, 0b0111)]);
+        assert_eq!((whole.as_slice(), rest.as_slice()), ([0].as_slice(), [(1, 0b0111)].as_slice()));
+        chunks.check().unwrap();
+        chunks.close(&whole);
+        chunks.give(&rest);
+        assert_eq!((one.1, two.1, chunks.count().taken_slots), (0b1111, 0b1111, 1));
+        assert_eq!((chunks.count().closed, chunks.count().moving), (1, 0));
+        chunks.check().unwrap();
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! ```text
 //! Cache    one per M, owner thread only     warm stacks per size class, last in first out
 //!   │ by the batch
+//! Depot    one lock, process-wide           what the caches have too much of, still warm
+//!   │ by the batch, when somebody is idle
 //! Pool     process-wide                     one `Chunks` per size class
 //!   │
 //! Chunks   one lock per size class          which slots of which 2 MiB chunk are free
@@ -17,7 +19,8 @@
 //! atomics); 2. an empty cache takes all free slots of one chunk from the pool; 3. a pool without
 //! free slots opens a chunk: all its guards are set at once; 4. a class without chunks reserves a
 //! region. The walk back: 1. [`Cache::give`] pushes; 2. a cache beyond its budget gives the pages
-//! of its coldest stacks back in one call, and their slots to the pool; 3. a chunk that is wholly
+//! of its coldest stacks back in one call, and their slots to the pool, at once or by way of the
+//! [`depot`](Pool::settle); 3. a chunk that is wholly
 //! free is closed: guards cleared, range discarded, page tables returned; 4. regions stay.
 //!
 //! ```text
@@ -49,6 +52,8 @@ mod class;
 
 #[cfg(not(loom))]
 mod cache;
+#[cfg(not(loom))]
+mod depot;
 #[cfg(not(loom))]
 mod guard;
 #[cfg(not(loom))]

@@ -4,14 +4,16 @@
 //! uses, and tests make their own. It is used through a [`crate::Cache`]; [`Pool::take`] and the
 //! drop of a [`Stack`] are the slow road for threads without one.
 //!
-//! The walk of a stack on its way back ([`Pool::put_back`]): 1. its pages go back to the kernel,
-//! all of a batch in one call; 2. its slot is marked free in its chunk; 3. if that was the last
-//! one out, the chunk is closed. So a free slot in the pool never holds a page, and what a pool
-//! costs in memory is what is out or warm.
+//! The walk of a stack on its way back ([`Pool::put_back`]): 1. a chunk of which every stack is then
+//! back is closed, pages and all; 2. the pages of the other stacks go back to the kernel, all of a
+//! batch in one call; 3. their slots are marked free in their chunks. So a free slot in the pool
+//! never holds a page, and what a pool costs in memory is what is out or warm. Stacks that wait to
+//! go this way are in the [`crate::depot`].
 
 use crate::cache::Counters;
 use crate::chunks::{Backing, Chunks, Mask};
 use crate::class::{GUARD_BYTES, SizeClass};
+use crate::depot::Depot;
 use crate::guard::{self, Budget, GuardMode};
 use crate::region::Region;
 use crate::slot::Stack;
@@ -45,6 +47,10 @@ impl Config {
     }
 }
 
+/// Stacks that [`Pool::settle`] gives back at once: enough that most chunks among them are whole,
+/// few enough that who finds work meanwhile does not wait for long.
+const SETTLE_STACKS: usize = 512;
+
 /// Stacks of every size class. Lives as long as the process.
 #[derive(Debug)]
 pub struct Pool {
@@ -53,6 +59,10 @@ pub struct Pool {
     classes: [Chunks<Ground>; SizeClass::COUNT],
     /// What each living cache holds, for [`Pool::stats`]. Taken before any other lock here.
     caches: Lock<Vec<Arc<Counters>>>,
+    /// Surplus of caches that defer. Has a lock of its own, a leaf.
+    depot: Depot,
+    /// Chunks opened, cumulative. Atomic: read to see whether it moves.
+    growth: AtomicU64,
     /// Stacks that came back from caches and drops, cumulative. Atomic, statistics only.
     returned_stacks: AtomicU64,
     /// Batches of them whose pages the kernel refused to take. Atomic, statistics only.
@@ -126,6 +136,8 @@ impl Pool {
             budget,
             classes,
             caches: Lock::new(Vec::new()),
+            depot: Depot::default(),
+            growth: AtomicU64::new(0),
             returned_stacks: AtomicU64::new(0),
             discard_failures: AtomicU64::new(0),
         })))
@@ -170,7 +182,15 @@ impl Pool {
         to: &mut Vec<Stack>,
     ) -> io::Result<()> {
         let chunks = &self.classes[class.index()];
-        let (chunk, slots) = chunks.take()?;
+        let (chunk, slots) = match chunks.take() {
+            Err(_) if !self.depot.is_empty() => {
+                // What waits in the depot, of whatever class, may pay for this.
+                while self.settle() {}
+                chunks.take()?
+            }
+            taken => taken?,
+        };
+        self.growth.fetch_add(1, Ordering::Relaxed);
         let region = chunks.backing().region_of(chunk);
         for slot in (0..class.slots_per_chunk() as u32).rev() {
             if slots & (1 << slot) != 0 {
@@ -187,8 +207,14 @@ impl Pool {
     /// The caller must own these slots of this pool, and give them up; nobody may hold a
     /// reference into them.
     pub(crate) unsafe fn put_back(&self, class: SizeClass, limits: &mut [usize]) {
-        let pages: Vec<Range<usize>> =
-            limits.iter().map(|&limit| limit + GUARD_BYTES..limit + class.bytes()).collect();
+        let chunks = &self.classes[class.index()];
+        let (whole, rest) = chunks.claim_whole(&self.group(class, limits));
+        chunks.close(&whole);
+        let pages: Vec<Range<usize>> = rest
+            .iter()
+            .flat_map(|&(chunk, slots)| self.limits_of(class, chunk, slots))
+            .map(|limit| limit + GUARD_BYTES..limit + class.bytes())
+            .collect();
         // A refusal leaves pages behind, and the next holder of the stack finds them warm:
         // memory is lost for a while, nothing else. The guards are not in the ranges.
         // SAFETY: the caller's promise: nobody needs the content any more.
@@ -196,8 +222,46 @@ impl Pool {
             self.discard_failures.fetch_add(1, Ordering::Relaxed);
         }
         self.returned_stacks.fetch_add(limits.len() as u64, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { self.mark_free(class, limits) };
+        chunks.give(&rest);
+    }
+
+    /// Gives back to the kernel one batch of what caches have left over, those that waited longest.
+    /// `false` if nothing waits. Takes some hundred microseconds: for a thread that is idle.
+    ///
+    /// ```
+    /// use millpond_stack::{Cache, Config, Pool, SizeClass};
+    /// let pool = Pool::new(Config::default())?;
+    /// let mut cache = Cache::deferring(pool);
+    /// cache.set_budget(SizeClass::Kib64, 0);
+    /// let stack = cache.take(SizeClass::Kib64)?;
+    /// cache.give(stack);
+    /// assert!(pool.settle() && !pool.settle());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn settle(&self) -> bool {
+        let Some((class, stacks)) = self.depot.take_coldest(SETTLE_STACKS) else { return false };
+        let mut limits: Vec<usize> = stacks.into_iter().map(into_limit).collect();
+        // SAFETY: the stacks were the depot's, are ours now, and were just taken apart; nobody runs
+        // on a stack that waits there.
+        unsafe { self.put_back(class, &mut limits) };
+        true
+    }
+
+    /// Whether [`Self::settle`] would find something.
+    #[inline]
+    pub fn has_surplus(&self) -> bool {
+        !self.depot.is_empty()
+    }
+
+    /// How many times this pool has handed out a chunk, cumulative. While it moves, somebody needs
+    /// stacks that are nowhere warm.
+    #[inline]
+    pub fn growth(&self) -> u64 {
+        self.growth.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn depot(&self) -> &Depot {
+        &self.depot
     }
 
     /// Marks clean slots free, and closes the chunks that are wholly free then.
@@ -205,26 +269,44 @@ impl Pool {
     /// # Safety
     /// As [`Self::put_back`], and the slots must hold no page.
     unsafe fn mark_free(&self, class: SizeClass, limits: &mut [usize]) {
-        let chunks = &self.classes[class.index()];
-        // Neighbours in address are neighbours in chunk: one group per chunk.
+        self.classes[class.index()].give(&self.group(class, limits));
+    }
+
+    /// Slots by chunk. Sorts: neighbours in address are neighbours in chunk.
+    fn group(&self, class: SizeClass, limits: &mut [usize]) -> Vec<(u32, Mask)> {
+        let ground = self.classes[class.index()].backing();
         limits.sort_unstable();
         let mut groups: Vec<(u32, Mask)> = Vec::new();
         for &limit in limits.iter() {
-            let (chunk, slot) = chunks.backing().locate(limit);
+            let (chunk, slot) = ground.locate(limit);
             match groups.last_mut() {
                 Some((last, slots)) if *last == chunk => *slots |= 1 << slot,
                 _ => groups.push((chunk, 1 << slot)),
             }
         }
-        chunks.give(&groups);
+        groups
+    }
+
+    /// Lowest addresses of some slots of a chunk, in order.
+    fn limits_of(&self, class: SizeClass, chunk: u32, slots: Mask) -> impl Iterator<Item = usize> {
+        let region = self.classes[class.index()].backing().region_of(chunk);
+        let numbers = 0..class.slots_per_chunk() as u32;
+        let chosen = numbers.filter(move |slot| slots & (1 << slot) != 0);
+        chosen.map(move |slot| region.limit_of(chunk, slot))
     }
 
     pub(crate) fn enrol(&self, counters: Arc<Counters>) {
         self.caches.lock().push(counters);
     }
 
+    /// A cache has gone. With the last one goes what waits in the depot: nobody may be left to
+    /// settle it.
     pub(crate) fn dismiss(&self, counters: &Arc<Counters>) {
-        self.caches.lock().retain(|enrolled| !Arc::ptr_eq(enrolled, counters));
+        let mut caches = self.caches.lock();
+        caches.retain(|enrolled| !Arc::ptr_eq(enrolled, counters));
+        let last = caches.is_empty();
+        drop(caches);
+        while last && self.settle() {}
     }
 
     /// Whether a stack is out of the pool, as it must be for whoever holds it.
@@ -238,7 +320,8 @@ impl Pool {
     pub fn stats(&self) -> Stats {
         let caches = self.caches.lock();
         let classes = SizeClass::ALL.map(|class| {
-            let cached = caches.iter().map(|counters| counters.cached(class)).sum();
+            let in_caches: usize = caches.iter().map(|counters| counters.cached(class)).sum();
+            let cached = in_caches + self.depot.count(class);
             let chunks = &self.classes[class.index()];
             // The lock of the regions ends here: growing takes it inside that of the chunks.
             let (regions, reserved_bytes) = chunks.backing().size();

@@ -4,9 +4,9 @@
 //! reserved = live + cached + free + closed + untouched + moving        (bytes of addresses)
 //! ```
 //!
-//! `live` stacks run or are parked (or were leaked); `cached` wait warm in a cache; `free` are
-//! guarded and hold no page; `closed` were used once and hold neither page, guard nor page table;
-//! `untouched` never were used; `moving` are being opened or closed at this moment. Only the
+//! `live` stacks run or are parked (or were leaked); `cached` wait warm in a cache or the depot;
+//! `free` are guarded and hold no page; `closed` were used once and hold neither page, guard nor
+//! page table; `untouched` never were used; `moving` are being opened or closed at this moment. Only the
 //! first two hold pages. Resident bytes are not counted here: a stack touches pages without
 //! telling anyone, and the kernel's answer costs a page table walk.
 
@@ -27,7 +27,7 @@ pub struct ClassStats {
     pub reserved_bytes: usize,
     /// Stacks handed out and not in a cache.
     pub live: usize,
-    /// Stacks in caches.
+    /// Stacks in caches and in the depot.
     pub cached: usize,
     /// Stacks in open chunks of the pool.
     pub free: usize,
@@ -105,7 +105,7 @@ impl Stats {
         self.classes.iter().map(|class| class.live).sum()
     }
 
-    /// Stacks in caches.
+    /// Stacks in caches and in the depot.
     pub fn cached(&self) -> usize {
         self.classes.iter().map(|class| class.cached).sum()
     }

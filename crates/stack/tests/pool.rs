@@ -232,6 +232,74 @@ fn threads_take_give_and_drop_each_others_stacks() {
     adds_up(pool);
 }
 
+/// Writes to the top byte; what was there before.
+fn mark(stack: &Stack, value: u8) -> u8 {
+    // SAFETY: the top byte of a stack that the test holds.
+    unsafe { ((stack.base_addr() - 1) as *mut u8).replace(value) }
+}
+
+#[test]
+fn what_a_deferring_cache_has_left_over_is_warm_for_another() {
+    let pool = pool();
+    let (mut gives, mut takes) = (Cache::deferring(pool), Cache::new(pool));
+    gives.set_budget(SizeClass::Mib1, 0);
+    let stack = gives.take(SizeClass::Mib1).unwrap();
+    mark(&stack, 7);
+    let limit = stack.limit_addr();
+    gives.give(stack);
+    assert!(pool.has_surplus() && gives.len(SizeClass::Mib1) == 0);
+    let growth = pool.growth();
+    // The two stacks of the chunk, one of which was never used.
+    let both = [SizeClass::Mib1; 2].map(|class| takes.take(class).unwrap());
+    let again = both.iter().find(|stack| stack.limit_addr() == limit).unwrap();
+    assert_eq!((mark(again, 0), pool.growth()), (7, growth));
+    assert!(!pool.has_surplus());
+    adds_up(pool);
+}
+
+#[test]
+fn settling_ends_with_every_chunk_closed_and_every_stack_clean() {
+    let pool = pool();
+    let mut cache = Cache::deferring(pool);
+    cache.set_budget(SizeClass::Kib64, 0);
+    let stacks: Vec<_> = (0..1000).map(|_| cache.take(SizeClass::Kib64).unwrap()).collect();
+    let mut kept = Vec::new();
+    for (i, stack) in stacks.into_iter().enumerate() {
+        mark(&stack, 7);
+        // So that some chunks are whole and some are not.
+        match i % 50 {
+            0 => kept.push(stack),
+            _ => cache.give(stack),
+        }
+    }
+    adds_up(pool);
+    while pool.settle() {}
+    assert_eq!((pool.stats().cached(), pool.stats().live()), (0, kept.len()));
+    adds_up(pool);
+    let fresh = cache.take(SizeClass::Kib64).unwrap();
+    assert_eq!(mark(&fresh, 0), 0);
+    drop((fresh, kept));
+    cache.trim(0);
+    while pool.settle() {}
+    assert_eq!(pool.stats().classes[SizeClass::Kib64.index()].open_chunks, 0);
+    adds_up(pool);
+}
+
+#[test]
+fn the_last_cache_takes_along_what_waits() {
+    let pool = pool();
+    let (mut one, two) = (Cache::deferring(pool), Cache::deferring(pool));
+    one.set_budget(SizeClass::Kib16, 0);
+    let stack = one.take(SizeClass::Kib16).unwrap();
+    one.give(stack);
+    drop(one);
+    assert!(pool.has_surplus());
+    drop(two);
+    assert_eq!((pool.has_surplus(), pool.stats().cached()), (false, 0));
+    assert_eq!(pool.stats().classes[SizeClass::Kib16.index()].open_chunks, 0);
+    adds_up(pool);
+}
+
 #[test]
 fn trimming_keeps_the_warmest() {
     let mut cache = Cache::new(pool());
@@ -261,7 +329,14 @@ fn the_budget_of_mprotect_ends_in_an_error_that_names_the_sysctl() {
     assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
     assert!(error.to_string().contains("vm.max_map_count"), "{error}");
     drop(kept);
-    // What came back pays for others.
+    // What came back pays for others, also what still waits to be settled.
+    let mut cache = Cache::deferring(pool);
+    cache.set_budget(SizeClass::Kib256, 0);
+    assert!(cache.take(SizeClass::Kib256).is_err());
+    cache.set_budget(SizeClass::Mib1, 0);
+    let stacks = [SizeClass::Mib1; 4].map(|class| cache.take(class).unwrap());
+    stacks.into_iter().for_each(|stack| cache.give(stack));
+    assert!(pool.has_surplus());
     let others: Vec<_> = (0..4).map(|_| pool.take(SizeClass::Mib8).unwrap()).collect();
     assert!(pool.take(SizeClass::Mib8).is_err());
     drop(others);

@@ -148,3 +148,31 @@ fn a_stack_dropped_elsewhere_comes_back_while_others_take() {
         assert_eq!(chunks.count().open, 0);
     });
 }
+
+/// Two threads hold one half each of a chunk, with whatever their slots contain. The first back finds
+/// the other's missing; the last may claim the chunk as it is.
+#[test]
+fn a_chunk_is_claimed_whole_by_the_last_that_brings_slots_back() {
+    fn bring_back(chunks: &Chunks<Land>, slots: Mask, mark: u32) {
+        run_on(chunks, (0, slots), mark);
+        let (whole, rest) = chunks.claim_whole(&[(0, slots)]);
+        chunks.close(&whole);
+        chunks.give(&rest);
+    }
+    loom::model(|| {
+        let chunks = land(1);
+        chunks.take().unwrap();
+        let other = {
+            let chunks = chunks.clone();
+            thread::spawn(move || bring_back(&chunks, 0b01, 1))
+        };
+        bring_back(&chunks, 0b10, 2);
+        if let Ok(again) = chunks.take() {
+            run_on(&chunks, again, 3);
+            chunks.give(&[again]);
+        }
+        other.join().unwrap();
+        chunks.check().unwrap();
+        assert_eq!((chunks.count().taken_slots, chunks.count().closed), (0, 1));
+    });
+}
