@@ -9,6 +9,8 @@
 //!   another ([`crate::errands`]);
 //! - a goroutine that computes while others wait is asked to yield at its next chance;
 //! - a goroutine that does not come back is reported, once: which, how long, where started;
+//! - stacks that nobody needs any more go back to the kernel, if no M is idle for so long that it
+//!   can do that ([`crate::stacks`]);
 //! - a ring that does not move although somebody sleeps gets a thief;
 //! - when everybody sleeps and nothing could wake anybody: deadlock ([`crate::deadlock`]).
 //!
@@ -17,13 +19,17 @@
 //!
 //! What the kernel thinks of a thread is read from `/proc/self/task/TID/stat`, only for an M that
 //! has run the same goroutine for a while. A thread that waits for a processor is "running" there,
-//! so an overloaded machine causes no hand-offs.
+//! so an overloaded machine causes no hand-offs. Nor does a thread that sleeps often and shortly:
+//! two looks must find it in the same sleep (`schedstat`: it has not run meanwhile). And a sleep in
+//! a page fault or on the lock of the process's mappings (`syscall`) must last for a millisecond:
+//! when a million goroutines touch their first page, a third thread that touches more of them makes
+//! the other two wait longer.
 
 use crate::errands::Errand;
 use crate::m::M;
 use crate::queue::ring::Sighting;
 use crate::sched::Sched;
-use millpond_policy::sysmon::{HAND_OFF_NS, Period, Sight, Verdict, YIELD_NS, judge};
+use millpond_policy::sysmon::{HAND_OFF_NS, MEMORY_NS, Period, Sight, Verdict, YIELD_NS, judge};
 use millpond_sys::clock::thread_cpu_ns;
 use millpond_sys::task::ThreadState;
 use std::io;
@@ -109,16 +115,25 @@ struct Memory {
     reported: bool,
     /// Processor time of its thread when this run of a goroutine was seen first.
     cpu_ns: Option<u64>,
-    /// Looks in a row, within one run of a goroutine, that found the thread asleep.
-    asleep_looks: u32,
-    thread: Option<(i32, ThreadState)>,
+    nap: Option<Nap>,
+    thread: Option<ThreadState>,
     /// Its ring and its `next`, and when they were seen like this.
     ring: Option<(Sighting, usize, u64)>,
+}
+
+/// A sleep of a thread within one run of a goroutine.
+#[derive(Clone, Copy)]
+struct Nap {
+    /// When it was first seen.
+    since_ns: u64,
+    /// How long the thread had run before it, which tells it from the next; `None` if unknown.
+    run_ns: Option<u64>,
 }
 
 #[derive(Default)]
 struct Sysmon {
     memories: Vec<Memory>,
+    rest: crate::stacks::Rest,
     quiet: u32,
     complained: bool,
 }
@@ -132,9 +147,12 @@ impl Sysmon {
                 return;
             }
             let now_ns = crate::clock::tick();
-            let acted = self.look(&sched, now_ns);
             let all_asleep = sched.idle.count() >= sched.threads();
-            self.quiet = if all_asleep { self.quiet + 1 } else { 0 };
+            let settled = self.rest.settle(now_ns, all_asleep);
+            let acted = self.look(&sched, now_ns) | settled;
+            let all_asleep = sched.idle.count() >= sched.threads();
+            self.quiet =
+                if all_asleep && !crate::stacks::any_surplus() { self.quiet + 1 } else { 0 };
             if self.quiet == QUIET_LOOKS {
                 crate::deadlock::check(&sched);
             }
@@ -169,8 +187,8 @@ impl Sysmon {
             memory.since_ns = now_ns;
             memory.yield_requested = false;
             memory.reported = false;
-            memory.asleep_looks = 0;
             memory.cpu_ns = None;
+            memory.nap = None;
         }
         if m.p.has_licence() {
             memory.watch_ring(sched, m, now_ns);
@@ -185,7 +203,7 @@ impl Sysmon {
         }
         let sight = Sight {
             running_ns,
-            asleep: running_ns >= HAND_OFF_NS && memory.is_asleep(m),
+            asleep: running_ns >= HAND_OFF_NS && memory.is_asleep(m, now_ns),
             holds_p: m.p.has_licence(),
             work_waiting: m.p.has_work() || m.has_messages() || sched.global.len() > 0,
             yield_requested: memory.yield_requested,
@@ -235,13 +253,6 @@ impl Sysmon {
 }
 
 impl Memory {
-    /// Whether the kernel has said twice in a row that the M's thread sleeps. Once is not enough: a
-    /// thread that faults pages in sleeps for moments on the kernel's own locks.
-    fn is_asleep(&mut self, m: &M) -> bool {
-        self.asleep_looks = if self.seems_asleep(m) { self.asleep_looks + 1 } else { 0 };
-        self.asleep_looks >= 2
-    }
-
     /// Whether one goroutine keeps the M to itself: by the processor time that it has had, since a
     /// thread that waits for a processor keeps nobody.
     fn watch_hog(&mut self, m: &M, now_ns: u64) {
@@ -252,14 +263,24 @@ impl Memory {
         }
     }
 
-    /// What the kernel says now. Unknown is "no".
-    fn seems_asleep(&mut self, m: &M) -> bool {
-        let tid = m.tid.load(Ordering::Relaxed);
-        if self.thread.as_ref().is_none_or(|(of, _)| *of != tid) {
-            self.thread = ThreadState::open(tid).ok().map(|state| (tid, state));
+    /// Whether the kernel has said twice that the M's thread is in the same sleep. Once is not
+    /// enough: a thread sleeps for moments on the kernel's own locks, and next time on another. One
+    /// that sleeps for memory is given longer: it works, and so do those that it waits for.
+    fn is_asleep(&mut self, m: &M, now_ns: u64) -> bool {
+        let Some(thread) = sleeper(&mut self.thread, m) else {
+            self.nap = None;
+            return false;
+        };
+        let run_ns = thread.run_ns();
+        match self.nap {
+            Some(nap) if nap.run_ns == run_ns => {
+                now_ns - nap.since_ns >= MEMORY_NS || !thread.sleeps_for_memory()
+            }
+            _ => {
+                self.nap = Some(Nap { since_ns: now_ns, run_ns });
+                false
+            }
         }
-        let state = self.thread.as_ref().and_then(|(_, state)| state.read());
-        state.is_some_and(|state| !state.is_running())
     }
 
     /// A ring that has not moved for long enough while somebody sleeps is worth a thief.
@@ -277,6 +298,16 @@ impl Memory {
             sched.recruit();
         }
     }
+}
+
+/// The M's thread, if the kernel says now that it sleeps. Unknown is "no".
+fn sleeper<'a>(known: &'a mut Option<ThreadState>, m: &M) -> Option<&'a ThreadState> {
+    let tid = m.tid.load(Ordering::Relaxed);
+    if known.as_ref().is_none_or(|thread| thread.tid() != tid) {
+        *known = ThreadState::open(tid).ok();
+    }
+    let thread = known.as_ref()?;
+    thread.read().is_some_and(|state| !state.is_running()).then_some(thread)
 }
 
 /// Somebody else is to fire the timers and poll the descriptors of an M that is away.

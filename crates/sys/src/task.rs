@@ -60,10 +60,15 @@ impl State {
 
 /// An open view of one thread of this process.
 #[derive(Debug)]
-pub struct ThreadState(OwnedFd);
+pub struct ThreadState {
+    tid: i32,
+    stat: OwnedFd,
+    /// `None` where the kernel has no such file.
+    schedstat: Option<OwnedFd>,
+}
 
 impl ThreadState {
-    /// Opens the view of thread `tid` of this process. Costs one descriptor.
+    /// Opens the view of thread `tid` of this process. Costs two descriptors.
     ///
     /// # Errors
     /// `NotFound` if this process has no such thread; out of descriptors; `/proc` not mounted.
@@ -75,8 +80,16 @@ impl ThreadState {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn open(tid: i32) -> io::Result<Self> {
-        let path = format!("/proc/self/task/{tid}/stat");
-        Ok(Self(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?))
+        let file = |name: &str| {
+            let path = format!("/proc/self/task/{tid}/{name}");
+            open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        };
+        Ok(Self { tid, stat: file("stat")?, schedstat: file("schedstat").ok() })
+    }
+
+    /// The thread that it was opened for.
+    pub fn tid(&self) -> i32 {
+        self.tid
     }
 
     /// What the thread does now; `None` when it is gone. One system call.
@@ -84,10 +97,43 @@ impl ThreadState {
         // "1234 (name of up to 15 bytes) S ...": the letter is within the first 40 bytes. A name
         // may hold parentheses, the fields after it cannot.
         let mut line = [0u8; 64];
-        let count = rustix::io::pread(&self.0, &mut line, 0).ok()?;
+        let count = rustix::io::pread(&self.stat, &mut line, 0).ok()?;
         let close = line[..count].iter().rposition(|&byte| byte == b')')?;
         line[..count].get(close + 2).map(|&letter| State::from_letter(letter))
     }
+
+    /// For how long the thread has run on a CPU so far, in nanoseconds; `None` where the kernel
+    /// does not say. Of a thread that sleeps it stands still: the same figure twice is the same
+    /// sleep. One system call.
+    pub fn run_ns(&self) -> Option<u64> {
+        let mut line = [0u8; 64];
+        let count = rustix::io::pread(self.schedstat.as_ref()?, &mut line, 0).ok()?;
+        std::str::from_utf8(&line[..count]).ok()?.split_ascii_whitespace().next()?.parse().ok()
+    }
+
+    /// Whether the thread, which sleeps, does so for want of memory: in a page fault, or in a call
+    /// that changes mappings. Such a thread waits for others of its process that do the same, or
+    /// for the kernel to find a page. "No" where the kernel does not say. Three system calls.
+    pub fn sleeps_for_memory(&self) -> bool {
+        let path = format!("/proc/self/task/{}/syscall", self.tid);
+        std::fs::read_to_string(path).is_ok_and(|line| is_about_memory(&line))
+    }
+}
+
+/// Reads a line of `/proc/PID/syscall`: the number of the call that the thread sleeps in and its
+/// arguments; -1 when it sleeps in the kernel without having called, which is a fault.
+fn is_about_memory(line: &str) -> bool {
+    const CALLS: [libc::c_long; 7] = [
+        libc::SYS_mprotect,
+        libc::SYS_madvise,
+        libc::SYS_process_madvise,
+        libc::SYS_mmap,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_brk,
+    ];
+    let call = line.split_ascii_whitespace().next().and_then(|number| number.parse().ok());
+    call.is_some_and(|call: libc::c_long| call == -1 || CALLS.contains(&call))
 }
 
 /// Threads that this process has now. Reads `/proc/self/stat`.
@@ -192,6 +238,8 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(thread_count().unwrap() >= 2);
+        assert_eq!(view.run_ns(), view.run_ns(), "one sleep");
+        assert!(!view.sleeps_for_memory(), "it waits for a channel");
         drop(release);
         thread.join().unwrap();
         // `join` returns when the thread has cleared its number, just before it is reaped.
@@ -203,6 +251,22 @@ mod tests {
     #[test]
     fn a_computing_thread_runs() {
         assert!(ThreadState::open(thread_id()).unwrap().read().unwrap().is_running());
+    }
+
+    #[test]
+    fn what_a_thread_has_run_grows_while_it_computes() {
+        let view = ThreadState::open(thread_id()).unwrap();
+        let Some(before) = view.run_ns() else { return };
+        while view.run_ns().unwrap() <= before {}
+    }
+
+    #[test]
+    fn a_fault_and_a_change_of_mappings_are_about_memory_and_a_futex_is_not() {
+        assert!(is_about_memory("-1 0x7fff61b72988 0x7f20789db2ad"));
+        let line = |call| format!("{call} 0x1 0x2 0x3 0x4 0x5 0x6 0x7fff61b72988 0x7f20789db2ad");
+        assert!(is_about_memory(&line(libc::SYS_mprotect)));
+        assert!(!is_about_memory(&line(libc::SYS_futex)));
+        assert!(!is_about_memory("running") && !is_about_memory(""));
     }
 
     #[test]

@@ -24,6 +24,9 @@ impl CurrentM {
         if self.local().searching.replace(false) {
             sched.idle.end_search();
         }
+        if crate::stacks::settle(self.timers.next_ns()) {
+            return true;
+        }
         self.return_licence();
         // Also when nobody took the licence: a hand-off may have come too late and adopted us.
         self.take_back_poller();
