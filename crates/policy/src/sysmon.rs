@@ -27,8 +27,8 @@
 pub const HAND_OFF_NS: u64 = 100_000;
 
 /// A thread that has been in one sleep for memory, in a page fault or a call that changes mappings, counts as asleep
-/// after so long, in nanoseconds. Many threads that fault at once sleep on each other for some hundred microseconds; one
-/// more thread in their place makes it worse. A fault that reads from a disk takes longer.
+/// after so long, in nanoseconds. Many threads that fault at once sleep on each other for some hundred microseconds;
+/// one more thread in their place makes it worse. A fault that reads from a disk takes longer.
 pub const MEMORY_NS: u64 = 1_000_000;
 
 /// A thread asleep for this long gives up its P even when no work is seen waiting, in nanoseconds.
@@ -54,8 +54,8 @@ pub const QUIET_ROUNDS: u32 = 50;
 pub struct Sight {
     /// For how long the same goroutine has been running on it, in nanoseconds; 0 when none runs.
     pub running_ns: u64,
-    /// Its thread sleeps in the kernel, as far as samples can tell: two found it in the same sleep, which is not one for
-    /// memory or has lasted for [`MEMORY_NS`].
+    /// Its thread sleeps in the kernel, as far as samples can tell: two found it in the same sleep, which is not one
+    /// for memory or has lasted for [`MEMORY_NS`].
     pub asleep: bool,
     /// It still has its P.
     pub holds_p: bool,

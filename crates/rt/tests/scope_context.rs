@@ -205,8 +205,9 @@ fn a_waker_that_panics_in_a_failure_harms_nobody() {
 fn the_end_of_a_runtime_ends_a_scope_s_context() {
     const CHILDREN: usize = 1000;
     loop {
-        let begun = Arc::new(AtomicUsize::new(0));
-        let count = begun.clone();
+        // How many were made, at least, and how many of them began.
+        let (made, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (making, count) = (made.clone(), begun.clone());
         let ctx = run(1, move || {
             let shared = Arc::new(OnceLock::new());
             let owner = shared.clone();
@@ -218,6 +219,7 @@ fn the_end_of_a_runtime_ends_a_scope_s_context() {
                             count.fetch_add(1, Ordering::Relaxed);
                             s.context().done().wait()
                         });
+                        making.fetch_add(1, Ordering::Relaxed);
                     }
                 });
             }));
@@ -228,7 +230,7 @@ fn the_end_of_a_runtime_ends_a_scope_s_context() {
                 }
             }
         });
-        if begun.load(Ordering::Relaxed) < CHILDREN {
+        if begun.load(Ordering::Relaxed) < made.load(Ordering::Relaxed) {
             assert_eq!(ctx.err(), Some(CANCELLED));
             return;
         }
