@@ -46,6 +46,9 @@ pub type Callback = fn(addr: usize, fault: &Fault) -> bool;
 /// A [`Callback`] as a number, or 0. Written once per [`install`], read by the handler.
 static CALLBACK: AtomicUsize = AtomicUsize::new(0);
 
+/// A second [`Callback`] as a number, or 0: it is asked first. Written by [`watch`].
+static WATCHER: AtomicUsize = AtomicUsize::new(0);
+
 /// What was there before, in the order of [`SIGNALS`]. Null until installed; then leaked, so that
 /// a handler on any thread may read it for ever.
 static PREVIOUS: [AtomicPtr<Previous>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
@@ -68,6 +71,27 @@ struct Previous {
 pub fn install(callback: Callback) -> io::Result<()> {
     let _turn = INSTALLING.lock().unwrap_or_else(|poison| poison.into_inner());
     CALLBACK.store(callback as usize, Ordering::Release);
+    install_handler()
+}
+
+/// Installs the handler for the process and sets a callback that is asked before that of
+/// [`install`]: for memory that an allocator guards.
+///
+/// # Errors
+/// Whatever `sigaction` says.
+pub fn watch(callback: Callback) -> io::Result<()> {
+    let _turn = INSTALLING.lock().unwrap_or_else(|poison| poison.into_inner());
+    WATCHER.store(callback as usize, Ordering::Release);
+    install_handler()
+}
+
+/// Whether somebody handles `SIGSEGV` at the moment: in a Rust program, `std` from early on.
+pub fn is_handled() -> bool {
+    query(libc::SIGSEGV).is_ok_and(|action| action.sa_sigaction != libc::SIG_DFL)
+}
+
+/// Sets the handler where it is not set yet. With [`INSTALLING`] held.
+fn install_handler() -> io::Result<()> {
     for (signal, previous) in SIGNALS.into_iter().zip(&PREVIOUS) {
         if !previous.load(Ordering::Acquire).is_null() {
             continue;
@@ -109,10 +133,13 @@ extern "C" fn entry(signal: i32, info: *mut libc::siginfo_t, context: *mut c_voi
     let errno = unsafe { *libc::__errno_location() };
     // SAFETY: the kernel gave us both pointers for the length of this call (SA_SIGINFO).
     let (addr, fault) = unsafe { describe(signal, info, context) };
-    let callback = CALLBACK.load(Ordering::Acquire);
-    // SAFETY: the only writer is `install`, and it stores a `Callback`.
-    let callback: Option<Callback> = unsafe { std::mem::transmute(callback) };
-    if !callback.is_some_and(|callback| callback(addr, &fault)) {
+    let asked = |callback: &AtomicUsize| {
+        let callback = callback.load(Ordering::Acquire);
+        // SAFETY: the only writers are `install` and `watch`, and they store a `Callback`.
+        let callback: Option<Callback> = unsafe { std::mem::transmute(callback) };
+        callback.is_some_and(|callback| callback(addr, &fault))
+    };
+    if !asked(&WATCHER) && !asked(&CALLBACK) {
         // SAFETY: as above.
         unsafe { forward(signal, info, context, fault.is_hardware) };
     }

@@ -12,6 +12,8 @@
 //! - [`report`]: text to standard error from inside a signal handler;
 //! - [`task`]: states of this process's threads, its memory, its CPUs;
 //! - [`clock`]: monotonic time as one number;
+//! - [`arena`], [`barrier`], [`hooks`]: the same for an allocator, which must not allocate meanwhile;
+//! - [`unwind`]: return addresses, without allocating;
 //! - [`epoll`]: readiness of descriptors, a bell, and poll(2) for one descriptor.
 //!
 //! Rule for every module: what a kernel can do is found by *calling* it, never by its version.
@@ -21,13 +23,17 @@
 compile_error!("Millpond runs on Linux: it needs epoll, eventfd and madvise of that kernel");
 
 pub mod altstack;
+pub mod arena;
+pub mod barrier;
 pub mod clock;
 pub mod epoll;
 pub mod fault;
 pub mod guard;
+pub mod hooks;
 pub mod mem;
 pub mod report;
 pub mod task;
 mod uffd;
+pub mod unwind;
 
 pub use altstack::AltStack;

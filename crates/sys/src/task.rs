@@ -151,6 +151,15 @@ pub fn thread_count() -> io::Result<usize> {
         .ok_or_else(|| io::Error::other("/proc/self/stat: expected a thread count in field 20"))
 }
 
+/// As [`thread_count`], without the quiet ones ([`crate::hooks::start_quiet_thread`]): those that could
+/// wake somebody.
+///
+/// # Errors
+/// As [`thread_count`].
+pub fn waking_thread_count() -> io::Result<usize> {
+    Ok(thread_count()?.saturating_sub(crate::hooks::quiet_threads()))
+}
+
 /// CPUs that this process may use at once: affinity and the quotas of cgroup v1 and v2, whichever
 /// is least. At least 1.
 pub fn usable_cpus() -> usize {
