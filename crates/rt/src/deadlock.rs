@@ -54,7 +54,8 @@ fn standstill(sched: &Sched) -> Option<u64> {
         return None;
     }
     let ours = sched.threads() + sysmon::threads() + blocking::threads() + wait::blocked_threads();
-    let all = millpond_sys::task::thread_count().ok()?;
+    // The allocator's thread, if there is one, frees pages and wakes nobody.
+    let all = millpond_sys::task::waking_thread_count().ok()?;
     (all == ours).then(|| ms.iter().map(|m| m.switches.load(Ordering::SeqCst)).sum())
 }
 

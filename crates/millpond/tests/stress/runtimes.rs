@@ -5,7 +5,7 @@ use crate::table;
 use millpond::net::{TcpListener, TcpStream};
 use millpond::runtime::Builder;
 use millpond::{chan, go, spawn};
-use millpond_sys::task::{memory, thread_count};
+use millpond_sys::task::{memory, waking_thread_count as thread_count};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 

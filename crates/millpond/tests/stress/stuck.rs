@@ -4,7 +4,7 @@ use crate::harness::{Run, Table, as_main_with, eventually};
 use crate::table;
 use millpond::net::UnixStream;
 use millpond::{Builder, chan, go, spawn};
-use millpond_sys::task::thread_count;
+use millpond_sys::task::waking_thread_count as thread_count;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
