@@ -90,6 +90,65 @@ pub const PROJECT: Exceptions = Exceptions {
         },
     ],
     unsafe_files: &[
+        UnsafeFile { path: "crates/heap/src/alloc.rs", reason: "is the global allocator" },
+        UnsafeFile {
+            path: "crates/heap/src/cache.rs",
+            reason: "reaches spans by address: records live for ever",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/central.rs",
+            reason: "reaches spans and caches by address",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/checked.rs",
+            reason: "makes pages fault and reads records in the fault handler",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/fork.rs",
+            reason: "lets go of locks that a fork has taken",
+        },
+        UnsafeFile { path: "crates/heap/src/ground.rs", reason: "reads the table of spans" },
+        UnsafeFile {
+            path: "crates/heap/src/heap.rs",
+            reason: "frees and moves what callers give it",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/large.rs",
+            reason: "moves pages and fills them with zeros",
+        },
+        UnsafeFile { path: "crates/heap/src/list.rs", reason: "lists of spans through the spans" },
+        UnsafeFile {
+            path: "crates/heap/src/lock.rs",
+            reason: "gives the value to the holder of the lock",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/misuse.rs",
+            reason: "shows the word of a broken block",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/pages/mod.rs",
+            reason: "lays out its own tables and records",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/pages/summary.rs",
+            reason: "a bitmap and summaries over memory of the page heap",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/sample.rs",
+            reason: "keeps a stack behind each sampled object",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/scavenge.rs",
+            reason: "gives pages back to the kernel",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/span.rs",
+            reason: "links free blocks through themselves",
+        },
+        UnsafeFile {
+            path: "crates/heap/src/threads.rs",
+            reason: "reaches caches of other threads by the protocol of claims",
+        },
         UnsafeFile {
             path: "bench/may/src/spawn.rs",
             reason: "states once what may's unsafe spawn asks of a benchmark",
@@ -170,6 +229,18 @@ pub const PROJECT: Exceptions = Exceptions {
         UnsafeFile {
             path: "crates/sync/src/rwlock/guard.rs",
             reason: "gives the value to those who are in the lock",
+        },
+        UnsafeFile {
+            path: "crates/sys/src/arena.rs",
+            reason: "maps memory for an allocator, and gives it back",
+        },
+        UnsafeFile {
+            path: "crates/sys/src/hooks.rs",
+            reason: "registers what the process calls back",
+        },
+        UnsafeFile {
+            path: "crates/sys/src/unwind.rs",
+            reason: "walks the stack with the unwinder",
         },
         UnsafeFile {
             path: "crates/sys/src/altstack.rs",

@@ -1,0 +1,335 @@
+//! The four operations: the fast paths, and where they lead when they are not enough.
+//!
+//! Down, `alloc`:
+//!
+//! 1. begin a turn; the cache is this thread's, or the stand-in, which has no block to give;
+//! 2. the current span for the request's number of words; count the bytes down to the next sample;
+//! 3. take the block on top of its list; end the turn.
+//!
+//! Anything else is `alloc_slow`: a sample is due, the list is empty, there is no cache. Alignments
+//! above 8 and sizes above 1 KiB come in by `alloc_general`, those above 32 KiB go to `large`.
+//!
+//! Back, `dealloc`: the span of the address; begin a turn; is the span my cache's, is the address that
+//! of a carved block, is its first word no link? Then link it to the list, count, end the turn. Anything
+//! else is `dealloc_slow`: another thread's span, a full one, one with holes, an object with its own
+//! pages, or a mistake.
+//!
+//! The number of instructions of both is small and is watched: what is not needed every time stands
+//! behind the call of a function that is not inlined.
+
+use crate::cache::{Cache, refuse_double_free};
+use crate::central;
+use crate::checked;
+use crate::classes::{CLASSES, DIRECT_MAX, PAGE, class_for, words};
+use crate::ground::span_of;
+use crate::large;
+use crate::misuse;
+use crate::sample;
+use crate::scavenge;
+use crate::span::{Span, State};
+use crate::threads::{self, LOCAL, Local, with_cache};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// Allocates; null when there is no memory. The first word of a small block is zero.
+///
+/// `align` must be a power of two.
+///
+/// ```
+/// use millpond_heap::heap;
+/// let block = heap::alloc(100, 8);
+/// assert!(!block.is_null());
+/// // SAFETY: the block was allocated above, and is used no more.
+/// unsafe { heap::dealloc(block) };
+/// ```
+#[inline]
+pub fn alloc(bytes: usize, align: usize) -> *mut u8 {
+    if bytes > DIRECT_MAX {
+        return alloc_general(bytes, align);
+    }
+    if align > 8 {
+        return alloc_general(bytes, align);
+    }
+    let block = LOCAL.with(|local| {
+        // SAFETY: in a turn, the pointer is this thread's cache or the stand-in; spans live for ever.
+        let span = unsafe { &*(*local.turn.begin()).direct[words(bytes)].get() };
+        let left = local.countdown.get() - bytes as i64;
+        local.countdown.set(left);
+        if left < 0 {
+            return std::ptr::null_mut();
+        }
+        let block = span.pop();
+        if !block.is_null() {
+            local.turn.end();
+        }
+        block
+    });
+    // The slow road is the last thing, and looks for everything itself: the fast one then needs no
+    // frame, and no address but the thread's own.
+    if block.is_null() { alloc_slow(bytes, align) } else { block }
+}
+
+/// Everything but small blocks with a small alignment.
+#[inline(never)]
+fn alloc_general(bytes: usize, align: usize) -> *mut u8 {
+    let Some(class) = class_for(bytes, align) else {
+        return alloc_large(bytes, align, false);
+    };
+    let block = LOCAL.with(|local| {
+        // SAFETY: as in `alloc`.
+        let cache = unsafe { &*local.turn.begin() };
+        let left = local.countdown.get() - bytes as i64;
+        local.countdown.set(left);
+        if left < 0 || checked::is_on() {
+            return std::ptr::null_mut();
+        }
+        let block = cache.bins[class].pop();
+        if !block.is_null() {
+            local.turn.end();
+        }
+        block
+    });
+    if block.is_null() { alloc_slow(bytes, align) } else { block }
+}
+
+/// The fast path began a turn and did not finish.
+#[cold]
+#[inline(never)]
+fn alloc_slow(bytes: usize, align: usize) -> *mut u8 {
+    LOCAL.with(|local| {
+        local.turn.end();
+        if local.countdown.get() < 0
+            && let Some(block) = sample::due(local, bytes, align)
+        {
+            return block;
+        }
+        if checked::is_on()
+            && let Some(block) = checked::take(local, bytes, align)
+        {
+            return block;
+        }
+        let class = class_for(bytes, align).unwrap_or(0);
+        let block = with_cache(local, |cache| cache.take(class));
+        scavenge::safe_point();
+        block
+    })
+}
+
+#[inline(never)]
+fn alloc_large(bytes: usize, align: usize, zero: bool) -> *mut u8 {
+    let sampled = LOCAL.with(|local| {
+        let counted = i64::try_from(bytes).unwrap_or(i64::MAX);
+        local.countdown.set(local.countdown.get().saturating_sub(counted));
+        (local.countdown.get() < 0).then(|| sample::due(local, bytes, align))?
+    });
+    if let Some(block) = sampled {
+        if zero {
+            // SAFETY: the block is ours, and has that many bytes.
+            unsafe { block.write_bytes(0, bytes) };
+        }
+        return block;
+    }
+    let block = large::alloc(bytes, align, zero);
+    scavenge::safe_point();
+    block
+}
+
+/// As [`alloc`], and reads as zeros. Pages fresh from the kernel are not written to.
+pub fn alloc_zeroed(bytes: usize, align: usize) -> *mut u8 {
+    if class_for(bytes, align).is_none() {
+        return alloc_large(bytes, align, true);
+    }
+    let block = alloc(bytes, align);
+    if !block.is_null() {
+        // SAFETY: the block is ours, and has that many bytes.
+        unsafe { block.write_bytes(0, bytes) };
+    }
+    block
+}
+
+/// Frees a block. Whatever is not the start of a block in use ends the process with a message.
+///
+/// # Safety
+/// The block must come from this allocator, and nobody may use it any more.
+#[inline]
+pub unsafe fn dealloc(block: *mut u8) {
+    let address = block as usize;
+    let Some(span) = span_of(address) else { return dealloc_foreign(address) };
+    let left = LOCAL.with(|local| {
+        let cache = local.turn.begin();
+        if std::ptr::eq(span.local.load(Relaxed), cache)
+            && span.is_carved_block(address)
+            && !span.looks_free(address)
+        {
+            let left = span.push(address);
+            // Nobody claims a cache for the sake of one bin: what is left to do begins a turn anew.
+            local.turn.end();
+            return Some(left);
+        }
+        None
+    });
+    match left {
+        Some(0) => dealloc_last(span),
+        Some(_) => {}
+        None => dealloc_slow(span, address),
+    }
+}
+
+/// No span has the address.
+#[cold]
+#[inline(never)]
+fn dealloc_foreign(address: usize) {
+    if !checked::free(address) {
+        misuse::not_a_block("free", address);
+    }
+}
+
+/// The last block of a span that was not the current one, a moment ago: it may be, or may be another's,
+/// by now.
+#[cold]
+#[inline(never)]
+fn dealloc_last(span: &'static Span) {
+    LOCAL.with(|local| {
+        let cache = local.turn.begin();
+        let is_mine = std::ptr::eq(span.local.load(Relaxed), cache);
+        if is_mine && span.state() == State::Partial && span.used.load(Relaxed) == 0 {
+            // SAFETY: within a turn, and a stand-in lets nobody free.
+            unsafe { (*cache).emptied(span) };
+        }
+        local.turn.end();
+    });
+}
+
+/// Anything but a plain block of this thread's. Within a turn.
+#[inline(never)]
+fn dealloc_slow(span: &'static Span, address: usize) {
+    LOCAL.with(|local| dealloc_in_turn(local, span, address));
+}
+
+fn dealloc_in_turn(local: &Local, span: &'static Span, address: usize) {
+    match span.state() {
+        State::Large => {
+            local.turn.end();
+            large::free(span, address);
+            return scavenge::safe_point();
+        }
+        State::Sampled => {
+            local.turn.end();
+            sample::free(local, span, address);
+            return scavenge::safe_point();
+        }
+        State::Gone => misuse::not_a_block("free", address),
+        _ => {}
+    }
+    if !span.is_block(address) {
+        misuse::not_a_block("free", address);
+    }
+    if checked::is_on() && !span.looks_free(address) {
+        checked::fill(address, span.geometry().size as usize);
+    }
+    let owner = span.owner.load(Acquire);
+    // The same as when the turn began, or the stand-in, if a claim has come since: that one owns nothing,
+    // and the claimant waits for the end of the turn.
+    let cache = local.turn.begin();
+    if std::ptr::eq(owner, cache) {
+        refuse_double_free("free", span, address);
+        // SAFETY: within a turn, and a stand-in owns nothing.
+        unsafe { (*cache).give(span, address) };
+        return local.turn.end();
+    }
+    local.turn.end();
+    dealloc_remote(span, owner, address);
+}
+
+/// A block of a span that this thread does not hold.
+fn dealloc_remote(span: &'static Span, owner: *const Cache, address: usize) {
+    if span.looks_free(address) {
+        suspect(span, owner, address);
+    }
+    let class = span.class();
+    let used = span.used.load(Relaxed);
+    let pushed = span.push_remote(address);
+    if pushed.owes {
+        central::owed(span);
+    } else if owner.is_null() && pushed.count >= used {
+        central::last_block(span, class);
+    }
+}
+
+/// The block is free already, or holds by chance what a free one would hold.
+#[cold]
+#[inline(never)]
+fn suspect(span: &Span, owner: *const Cache, address: usize) {
+    let known = match owner.is_null() {
+        true => central::is_free(span, span.class(), address),
+        false => threads::is_free(span, owner, address),
+    };
+    // Not to be known, because the span changes hands or its owner does not let go: a chance of
+    // 1 in 2^46 against it.
+    if known.unwrap_or(true) {
+        misuse::double_free("free", span, address);
+    }
+}
+
+/// Bytes that the block really has.
+///
+/// # Safety
+/// The block must be one of this allocator's, in use.
+pub unsafe fn usable_size(block: *const u8) -> usize {
+    let address = block as usize;
+    let Some(span) = span_of(address) else {
+        return checked::size(address)
+            .unwrap_or_else(|| misuse::not_a_block("usable_size", address));
+    };
+    match span.state() {
+        State::Large => span.pages.get() as usize * PAGE,
+        State::Sampled => sample::size(span),
+        State::Gone => misuse::not_a_block("usable_size", address),
+        _ => span.geometry().size as usize,
+    }
+}
+
+/// Makes a block longer or shorter, where it stands if that can be; null when there is no memory, and
+/// then the block is as it was. `align` is that of the block.
+///
+/// # Safety
+/// The block must come from this allocator, with that alignment, and hold `old_bytes`.
+pub unsafe fn realloc(block: *mut u8, old_bytes: usize, align: usize, bytes: usize) -> *mut u8 {
+    let address = block as usize;
+    match span_of(address) {
+        Some(span) if span.state() == State::Large => {
+            if span.start.get() != address {
+                misuse::not_a_block("realloc", address);
+            }
+            if class_for(bytes, align).is_none()
+                && let Some(block) = large::resize(span, align, bytes)
+            {
+                scavenge::safe_point();
+                return block;
+            }
+        }
+        Some(span) if !matches!(span.state(), State::Sampled | State::Gone) => {
+            if !span.is_block(address) {
+                misuse::not_a_block("realloc", address);
+            }
+            let class = span.class();
+            let size = CLASSES[class].size as usize;
+            if old_bytes > size {
+                misuse::wrong_size("realloc", span, address, old_bytes);
+            }
+            if !checked::is_on() && class_for(bytes, align) == Some(class) {
+                return block;
+            }
+        }
+        _ => {}
+    }
+    let new = alloc(bytes, align);
+    if !new.is_null() {
+        // SAFETY: both are blocks of at least so many bytes, and different ones; the caller gives the
+        // old one up.
+        unsafe {
+            block.copy_to_nonoverlapping(new, old_bytes.min(bytes));
+            dealloc(block);
+        }
+    }
+    new
+}

@@ -1,0 +1,533 @@
+//! A span: some pages cut into blocks of one size, or lent out whole.
+//!
+//! ```text
+//!  start                                                          start + pages × 8 KiB
+//!  ├────────┬────────┬────────┬────────┬── ─ ─ ──┬────────┬──────┤
+//!  │ in use │  free ─┼───────►│  free  │         │ not    │ tail │
+//!  └────────┴────────┴────────┴────────┴── ─ ─ ──┴ carved ┴──────┘
+//!
+//!  blocks = in use + free in the list + in the remote list + not carved
+//!  used   = in use + in the remote list (+ 1 while the span is a cache's current one)
+//! ```
+//!
+//! *Carving* puts blocks into the free list, those that begin in one 4 KiB page at a time, so a fresh
+//! span touches no more pages than it lends out. Pages whose blocks are all free can be given back to
+//! the kernel without the rest of the span: their blocks leave the list and are not carved again
+//! until they are needed ([`Span::find_holes`]). One mask, `uncarved`, says both.
+//!
+//! *Links* are offsets into the span, xored with the span's secret and the block's address, in the
+//! first word of the block. Only 18 of the 64 bits may differ from zero after decoding. A write after
+//! free or an overflow from the block before is seen when the block is taken; a block whose first word
+//! *is* a link when it is freed is probably free already, and [`Span::is_in_list`] makes sure. Taking
+//! a block clears its first word, so that a block that was never written to is not suspected.
+//!
+//! *Who may touch what*: fields in a [`Cell`] belong to the holder of the span: the thread whose cache
+//! owns it, or whoever has the central lock of its class if it has no owner, or the page heap. Atomic
+//! fields say who writes them. Records are never unmapped, so a late look at one is a look at memory
+//! that holds a span, if perhaps another one.
+//!
+//! Rejected: a bitmap of free blocks beside the list. It would make every misuse certain at once, for
+//! two more cache misses per operation.
+
+use crate::cache::Cache;
+use crate::classes::{CLASSES, Class, MAX_BLOCKS, PAGE};
+use crate::misuse;
+use crate::remote::Remote;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering::Acquire, Ordering::Relaxed};
+
+/// The link of the last block of a list. No block begins there.
+pub const END: u32 = 0x3_FFF8;
+
+/// Decoded links are below this.
+const LINK_LIMIT: u64 = 0x4_0000;
+
+/// Bytes of a page of the kernel, by which spans are carved and given back.
+pub const OS_PAGE: usize = 4096;
+
+/// Blocks that carving makes at least, if there are so many.
+const CARVE_BLOCKS: usize = 8;
+
+/// In [`Span::class`]: not small blocks.
+pub const NO_CLASS: u8 = u8::MAX;
+
+/// What a span is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// A record without pages.
+    Gone,
+    /// In a cache: blocks are taken from it.
+    Current,
+    /// In a cache: has room.
+    Partial,
+    /// In a cache: had no room when it was last looked at.
+    Full,
+    /// In the central list: has room, and no owner.
+    Central,
+    /// Without an owner, and without room when it was last looked at.
+    Alone,
+    /// One object with pages of its own.
+    Large,
+    /// One small object with pages of its own, because it was sampled.
+    Sampled,
+}
+
+impl State {
+    fn from_byte(byte: u8) -> Self {
+        use State::{Alone, Central, Current, Full, Gone, Large, Partial, Sampled};
+        [Gone, Current, Partial, Full, Central, Alone, Large, Sampled][byte as usize]
+    }
+}
+
+/// The record of a span.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Span {
+    // The first line is what an allocation and a local free touch.
+    /// The cache whose thread may free here without a second look; null if nobody may. Written by
+    /// the holder.
+    pub local: AtomicPtr<Cache>,
+    /// First address. Set before the span is published, as are `magic` and `key`.
+    pub start: Cell<usize>,
+    /// See [`Class::magic`].
+    pub magic: Cell<u64>,
+    /// The secret of the links. Its top bit is set: a word of zeros is no link.
+    pub key: Cell<u64>,
+    /// The first free block, or [`END`]. Holder.
+    pub free: Cell<u32>,
+    /// Blocks below this offset are carved. 0 while there are holes, which sends frees to the exact
+    /// check. Written by the holder, read by anyone who frees.
+    pub carved: AtomicU32,
+    /// See the essay. Written by the holder, read by anyone as a hint.
+    pub used: AtomicU32,
+    /// The size class, or [`NO_CLASS`]. Written by the page heap.
+    pub class: AtomicU8,
+    /// A [`State`]. Written by the holder.
+    state: AtomicU8,
+    /// Whether the cache keeps this span although it is empty. Holder.
+    pub spare: Cell<bool>,
+
+    // The second line is what frees from other threads touch.
+    /// Blocks freed by other threads.
+    pub remote: Remote,
+    /// The cache that owns the span, or null. Changed under the central lock of the class, and by
+    /// the page heap for a new span.
+    pub owner: AtomicPtr<Cache>,
+    /// Neighbours in the list that the state names. Holder of that list.
+    pub next: Cell<*mut Span>,
+    /// As `next`.
+    pub prev: Cell<*mut Span>,
+    /// The next span in an inbox. Central lock of the class.
+    pub inbox_next: Cell<*mut Span>,
+    /// Bit n: the blocks that begin in the n-th 4 KiB are not carved. Written by the holder.
+    pub uncarved: AtomicU32,
+    /// Bit n: the n-th 4 KiB may be resident. Written by the holder. Small spans only.
+    pub dirty: AtomicU32,
+    /// Pages of 8 KiB. Set before the span is published; changed under the page lock.
+    pub pages: Cell<u32>,
+    /// Whether the mapping was moved here (see `large`): freeing has to mend it. Page lock.
+    pub moved: Cell<bool>,
+    /// Bytes that were asked for; for large and sampled objects. Set by whoever has the object.
+    pub bytes: Cell<usize>,
+}
+
+// SAFETY: see "who may touch what" in the essay.
+unsafe impl Sync for Span {}
+// SAFETY: as above.
+unsafe impl Send for Span {}
+
+impl Span {
+    /// A span without blocks and pages: what stands where there is none.
+    pub const fn empty() -> Self {
+        Self {
+            local: AtomicPtr::new(std::ptr::null_mut()),
+            start: Cell::new(0),
+            magic: Cell::new(0),
+            key: Cell::new(1 << 63),
+            free: Cell::new(END),
+            carved: AtomicU32::new(0),
+            used: AtomicU32::new(1),
+            class: AtomicU8::new(NO_CLASS),
+            state: AtomicU8::new(State::Gone as u8),
+            spare: Cell::new(false),
+            remote: Remote::new(),
+            owner: AtomicPtr::new(std::ptr::null_mut()),
+            next: Cell::new(std::ptr::null_mut()),
+            prev: Cell::new(std::ptr::null_mut()),
+            inbox_next: Cell::new(std::ptr::null_mut()),
+            uncarved: AtomicU32::new(0),
+            dirty: AtomicU32::new(0),
+            pages: Cell::new(0),
+            moved: Cell::new(false),
+            bytes: Cell::new(0),
+        }
+    }
+
+    /// Makes the record that of a span of small blocks, none of them carved. The page heap only.
+    pub fn set_up_small(&self, start: usize, class: usize, key: u64, dirty: u32) {
+        let Class { pages, magic, .. } = CLASSES[class];
+        self.set_up(start, pages, key, State::Current);
+        self.magic.set(magic);
+        self.used.store(0, Relaxed);
+        self.class.store(class as u8, Relaxed);
+        let all = u32::MAX >> (32 - pages * (PAGE / OS_PAGE) as u32);
+        self.uncarved.store(all, Relaxed);
+        self.dirty.store(dirty, Relaxed);
+    }
+
+    /// Makes the record that of one object. The page heap only.
+    pub fn set_up_whole(&self, start: usize, pages: u32, bytes: usize, state: State) {
+        self.set_up(start, pages, 1 << 63, state);
+        self.magic.set(0);
+        self.used.store(1, Relaxed);
+        self.class.store(NO_CLASS, Relaxed);
+        self.bytes.set(bytes);
+    }
+
+    fn set_up(&self, start: usize, pages: u32, key: u64, state: State) {
+        self.local.store(std::ptr::null_mut(), Relaxed);
+        self.owner.store(std::ptr::null_mut(), Relaxed);
+        self.start.set(start);
+        self.pages.set(pages);
+        self.key.set(key | 1 << 63);
+        self.free.set(END);
+        self.carved.store(0, Relaxed);
+        self.spare.set(false);
+        self.moved.set(false);
+        self.bytes.set(0);
+        self.uncarved.store(0, Relaxed);
+        self.dirty.store(u32::MAX, Relaxed);
+        self.set_state(state);
+    }
+
+    /// What the span is. Certain for its holder, a hint for others.
+    pub fn state(&self) -> State {
+        State::from_byte(self.state.load(Acquire))
+    }
+
+    /// The holder says what the span is now.
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u8, std::sync::atomic::Ordering::Release);
+    }
+
+    /// The size class of a span of small blocks.
+    pub fn class(&self) -> usize {
+        self.class.load(Relaxed) as usize
+    }
+
+    /// Sizes and counts of a span of small blocks.
+    pub fn geometry(&self) -> &'static Class {
+        &CLASSES[self.class()]
+    }
+
+    fn word(&self, offset: u32) -> *mut u64 {
+        (self.start.get() + offset as usize) as *mut u64
+    }
+
+    #[inline(always)]
+    fn decode(&self, block: *mut u64) -> u64 {
+        // SAFETY: callers pass the start of a block of this span, which holds at least a word.
+        unsafe { *block ^ self.key.get() ^ block as u64 }
+    }
+
+    #[inline(always)]
+    fn link(&self, block: *mut u64, next: u32) {
+        // SAFETY: as above, and the block is free: nobody else uses it.
+        unsafe { *block = u64::from(next) ^ self.key.get() ^ block as u64 };
+    }
+
+    /// Takes the first free block; its first word is cleared. Null if there is none, or if its link is
+    /// broken: [`Self::pop_or_abort`] tells. Holder only.
+    #[inline(always)]
+    pub fn pop(&self) -> *mut u8 {
+        let free = self.free.get();
+        if free == END {
+            return std::ptr::null_mut();
+        }
+        let block = self.word(free);
+        let next = self.decode(block);
+        if next >= LINK_LIMIT {
+            return std::ptr::null_mut();
+        }
+        self.free.set(next as u32);
+        self.used.store(self.used.load(Relaxed).wrapping_add(1), Relaxed);
+        // SAFETY: the block is the caller's now, and holds at least a word.
+        unsafe { *block = 0 };
+        block.cast()
+    }
+
+    /// As [`Self::pop`], but a broken link ends the process.
+    pub fn pop_or_abort(&self) -> *mut u8 {
+        let block = self.pop();
+        if block.is_null() && self.has_free() {
+            misuse::corrupted(self, self.word(self.free.get()) as usize);
+        }
+        block
+    }
+
+    /// Puts a block back, and says how many are used now. Holder only; the block must be one of this
+    /// span's, and in use.
+    #[inline(always)]
+    pub fn push(&self, block: usize) -> u32 {
+        self.link(block as *mut u64, self.free.get());
+        self.free.set((block - self.start.get()) as u32);
+        let used = self.used.load(Relaxed).wrapping_sub(1);
+        self.used.store(used, Relaxed);
+        used
+    }
+
+    /// Whether an address is that of a carved block, as far as can be told without the mask. `false`
+    /// means: look again with [`Self::is_block`].
+    #[inline(always)]
+    pub fn is_carved_block(&self, address: usize) -> bool {
+        let offset = address.wrapping_sub(self.start.get()) as u64;
+        let magic = self.magic.get();
+        offset < u64::from(self.carved.load(Relaxed)) && offset.wrapping_mul(magic) < magic
+    }
+
+    /// Whether an address is that of a carved block. Exact.
+    pub fn is_block(&self, address: usize) -> bool {
+        let class = self.geometry();
+        let offset = address.wrapping_sub(self.start.get());
+        let size = class.size as usize;
+        offset < class.blocks as usize * size
+            && offset.is_multiple_of(size)
+            && self.uncarved.load(Relaxed) >> (offset / OS_PAGE) & 1 == 0
+    }
+
+    /// Whether the first word of a block is a link of this span's: then the block is free, or holds
+    /// by chance (1 in 2^46) what looks like one.
+    #[inline(always)]
+    pub fn looks_free(&self, block: usize) -> bool {
+        self.decode(block as *mut u64) < LINK_LIMIT
+    }
+
+    /// Frees a block from a thread that does not hold the span.
+    pub fn push_remote(&self, block: usize) -> crate::remote::Pushed {
+        let offset = (block - self.start.get()) as u32;
+        self.remote.push(offset, |next| self.link(block as *mut u64, next.unwrap_or(END)))
+    }
+
+    /// Brings home what other threads freed; `false` if there was nothing. Holder only.
+    pub fn absorb(&self) -> bool {
+        let taken = self.remote.collect();
+        if taken.count == 0 {
+            return false;
+        }
+        if self.free.get() != END {
+            // Behind the last of theirs come ours.
+            let mut last = self.word(taken.head);
+            for _ in 1..taken.count {
+                let next = self.decode(last);
+                if next >= u64::from(END) {
+                    misuse::corrupted(self, last as usize);
+                }
+                last = self.word(next as u32);
+            }
+            self.link(last, self.free.get());
+        }
+        self.free.set(taken.head);
+        let used = self.used.load(Relaxed);
+        if taken.count > used {
+            misuse::too_many_frees(self, taken.count, used);
+        }
+        self.used.store(used - taken.count, Relaxed);
+        true
+    }
+
+    /// Puts blocks that were never used, or whose pages were given back, into the free list; `false`
+    /// if there are none. Holder only.
+    pub fn carve(&self) -> bool {
+        let class = self.geometry();
+        let (size, end) = (class.size as usize, (class.blocks * class.size) as usize);
+        let mut uncarved = self.uncarved.load(Relaxed);
+        let mut dirty = self.dirty.load(Relaxed);
+        let (mut made, mut last) = (0, None);
+        let behind = self.free.get();
+        while uncarved != 0 && made < CARVE_BLOCKS {
+            let page = uncarved.trailing_zeros() as usize;
+            uncarved &= uncarved - 1;
+            let mut offset = (page * OS_PAGE).next_multiple_of(size);
+            let stop = ((page + 1) * OS_PAGE).min(end);
+            if offset < stop {
+                let through = (stop - 1) / size * size + size - 1;
+                dirty |= mask_of(offset / OS_PAGE, through / OS_PAGE);
+            }
+            while offset < stop {
+                match last {
+                    None => self.free.set(offset as u32),
+                    Some(last) => self.link(self.word(last), offset as u32),
+                }
+                last = Some(offset as u32);
+                made += 1;
+                offset += size;
+            }
+        }
+        if let Some(last) = last {
+            self.link(self.word(last), behind);
+        }
+        self.dirty.store(dirty, Relaxed);
+        self.set_uncarved(uncarved);
+        made > 0
+    }
+
+    fn set_uncarved(&self, uncarved: u32) {
+        self.uncarved.store(uncarved, Relaxed);
+        let class = self.geometry();
+        let end = class.blocks * class.size;
+        let pages = class.pages * (PAGE / OS_PAGE) as u32;
+        let carved = match uncarved.trailing_zeros() {
+            32 => end,
+            // Only the pages from the first one on: no holes.
+            first if uncarved.count_ones() == pages - first => end.min(first * OS_PAGE as u32),
+            _ => 0,
+        };
+        self.carved.store(carved, Relaxed);
+    }
+
+    /// Whether the list has a block. Holder only.
+    pub fn has_free(&self) -> bool {
+        self.free.get() != END
+    }
+
+    /// Whether a block could be taken. Holder only.
+    pub fn has_room(&self) -> bool {
+        self.has_free() || self.uncarved.load(Relaxed) != 0
+    }
+
+    /// Whether a block is in one of the lists, for certain. Holder only: other threads may push
+    /// meanwhile, but nobody takes.
+    pub fn is_in_list(&self, block: usize) -> bool {
+        let wanted = (block - self.start.get()) as u32;
+        let from = |mut at: u32| {
+            for _ in 0..=MAX_BLOCKS {
+                if at == wanted {
+                    return true;
+                }
+                if at >= END {
+                    return false;
+                }
+                at = self.decode(self.word(at)).min(u64::from(END)) as u32;
+            }
+            false
+        };
+        from(self.free.get()) || self.remote.head().is_some_and(from)
+    }
+
+    /// Finds the pages of this span that may be resident and in which no block is in use, and forgets
+    /// the links in them: they are not carved from here on. The caller discards them and then says so by
+    /// [`Self::clean`]. Holder only.
+    pub fn find_holes(&self) -> Holes {
+        let class = self.geometry();
+        let size = class.size as usize;
+        let mut free = [0u64; MAX_BLOCKS / 64];
+        let mut at = self.free.get();
+        while at != END {
+            let index = at as usize / size;
+            free[index / 64] |= 1 << (index % 64);
+            let next = self.decode(self.word(at));
+            if next >= LINK_LIMIT {
+                misuse::corrupted(self, self.word(at) as usize);
+            }
+            at = next as u32;
+        }
+        let uncarved = self.uncarved.load(Relaxed);
+        let is_free = |index: usize| {
+            free[index / 64] >> (index % 64) & 1 == 1
+                || uncarved >> (index * size / OS_PAGE) & 1 == 1
+        };
+        let mut live = 0;
+        for index in (0..class.blocks as usize).filter(|&index| !is_free(index)) {
+            live |= mask_of(index * size / OS_PAGE, (index * size + size - 1) / OS_PAGE);
+        }
+        let pages = self.dirty.load(Relaxed) & !live;
+        if pages == 0 {
+            return Holes { pages, reached: 0 };
+        }
+        // In the order of addresses, so that the low pages fill first.
+        let keep = |index: &usize| {
+            free[index / 64] >> (index % 64) & 1 == 1 && pages >> (index * size / OS_PAGE) & 1 == 0
+        };
+        let mut reached = 0;
+        self.free.set(END);
+        for index in (0..class.blocks as usize).rev().filter(keep) {
+            let offset = index * size;
+            self.link(self.word(offset as u32), self.free.get());
+            self.free.set(offset as u32);
+            reached |= mask_of(offset / OS_PAGE, (offset + size - 1) / OS_PAGE);
+        }
+        self.set_uncarved(uncarved | pages);
+        Holes { pages, reached }
+    }
+
+    /// The kernel has the pages of holes now. A block that begins in a page that stays may be lent out,
+    /// and written to, at any time: what it reaches into may be resident again. Holder only.
+    pub fn clean(&self, holes: &Holes) {
+        let dirty = self.dirty.load(Relaxed);
+        self.dirty.store(dirty & !holes.pages | dirty & holes.reached, Relaxed);
+    }
+
+    /// The addresses of holes, by runs.
+    pub fn addresses(&self, holes: &Holes) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let start = self.start.get();
+        runs_of(holes.pages).map(move |(first, count)| {
+            let at = start + first as usize * OS_PAGE;
+            at..at + count as usize * OS_PAGE
+        })
+    }
+
+    /// Walks the list and says what is wrong, if anything is. Holder only.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let class = self.geometry();
+        let (mut at, mut listed) = (self.free.get(), 0);
+        while at != END {
+            if !self.is_block(self.start.get() + at as usize) {
+                return Err("a link leads to what is no carved block");
+            }
+            listed += 1;
+            if listed > class.blocks {
+                return Err("the free list is a circle");
+            }
+            let next = self.decode(self.word(at));
+            if next >= LINK_LIMIT {
+                return Err("a link cannot be decoded");
+            }
+            at = next as u32;
+        }
+        let uncarved = self.uncarved.load(Relaxed);
+        let page = |index: u32| index * class.size / OS_PAGE as u32;
+        let missing = (0..class.blocks).filter(|&index| uncarved >> page(index) & 1 == 1).count();
+        let held = u32::from(self.state() == State::Current);
+        match listed + missing as u32 + self.used.load(Relaxed) == class.blocks + held {
+            true => Ok(()),
+            false => Err("free, used and uncarved blocks are not all blocks"),
+        }
+    }
+}
+
+/// Pages of a span without a block in use, by bits; see [`Span::find_holes`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holes {
+    /// The pages.
+    pub pages: u32,
+    /// Pages that free blocks which stay in the list reach into.
+    reached: u32,
+}
+
+/// Bits `first` to `last`.
+fn mask_of(first: usize, last: usize) -> u32 {
+    (u32::MAX >> (31 - (last - first))) << first
+}
+
+/// The runs of ones of a mask, lowest first, as first bit and length.
+fn runs_of(mut mask: u32) -> impl Iterator<Item = (u32, u32)> {
+    std::iter::from_fn(move || {
+        let first = mask.trailing_zeros();
+        (first < 32).then(|| {
+            let count = (mask >> first).trailing_ones();
+            mask &= !mask_of(first as usize, (first + count - 1) as usize);
+            (first, count)
+        })
+    })
+}
