@@ -39,6 +39,7 @@
 //! | what blocks anyway | [`blocking`], [`blocking_async`], [`with_stack`] |
 //! | look inside | [`debug`] |
 //! | runtimes | [`runtime`] |
+//! | memory | [`Alloc`], [`mem`] |
 //!
 //! Who comes from Go finds each line's counterpart in `docs/from-go.md`, and whole patterns
 //! (pipeline, fan-out and fan-in, actor, error group, rate limit, bounded crawl) in `examples`.
@@ -54,9 +55,21 @@
 //! - `std::thread::sleep`, `std::sync::Mutex` and other calls that block the *thread* block its
 //!   goroutines too; the runtime moves the others' fresh work elsewhere. Use [`blocking`].
 //! - When the first goroutine returns, the process ends, as in Go.
+//!
+//! # Memory
+//! Millpond's allocator gives memory back when load falls, keeps below a limit if it can, and accounts
+//! for every byte ([`mem`]). It is chosen for the whole program; the runtime works with any other.
+//!
+//! ```
+//! # #[cfg(not(millpond_alloc))]
+//! #[global_allocator]
+//! static ALLOC: millpond::Alloc = millpond::Alloc;
+//! # fn main() {}
+//! ```
 
 #![forbid(unsafe_code)]
 
+pub use millpond_heap::Alloc;
 pub use millpond_macros::{main, select, select_async, test};
 #[doc(inline)]
 pub use millpond_net as net;
@@ -74,6 +87,15 @@ pub use millpond_sync::{self as sync, chan, pool};
 /// Making runtimes. `#[millpond::main]` does it for most programs.
 pub mod runtime {
     pub use millpond_rt::Builder;
+}
+
+/// Memory: what it is used for, its limit, and giving it back.
+///
+/// About programs that have chosen [`Alloc`]; in others the heap is empty and these do
+/// nothing.
+pub mod mem {
+    pub use millpond_heap::{limit, release, set_limit};
+    pub use millpond_observe::{MemoryStats as Stats, memory as stats};
 }
 
 /// Looking into a running process.

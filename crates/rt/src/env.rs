@@ -4,7 +4,8 @@
 //! - `MILLPOND_STACK`: stack of a goroutine, in bytes or with `K`, `KiB`, `M`, `MiB`. Default: 64 KiB,
 //!   256 KiB in debug builds.
 //! - `MILLPOND_DEBUG`: a list of words. `stuck` reports goroutines that block their thread; `guard`
-//!   says at start how stacks are guarded; `all` is both.
+//!   says at start how stacks are guarded; `heap` prints the allocator's balance sheet at exit, if the
+//!   allocator is Millpond's (which reads the word itself); `all` is all of them.
 //!
 //! `MILLPOND_GUARD` is read by the stack pool. A number or size that cannot be understood is an error
 //! that names it, never silently the default; an unknown word is said. An empty value is none.
@@ -15,7 +16,7 @@ use std::sync::OnceLock;
 pub(crate) const MAX_PROCS: usize = 512;
 
 /// What `MILLPOND_DEBUG` may contain.
-const WORDS_KNOWN: [&str; 3] = ["stuck", "guard", "all"];
+const WORDS_KNOWN: [&str; 4] = ["stuck", "guard", "heap", "all"];
 
 /// Whether `MILLPOND_DEBUG` contains `word`. Read once.
 pub(crate) fn debug(word: &str) -> bool {
