@@ -25,11 +25,15 @@
 //!   256 KiB in debug builds.
 //! - `MILLPOND_GUARD`: `install`, `userfault` or `mprotect` forces the way stacks are guarded.
 //! - `MILLPOND_DEBUG`: words. `stuck` reports goroutines that block their thread, `guard` says at
-//!   start how stacks are guarded.
+//!   start how stacks are guarded, `heap` prints the balance sheet of Millpond's allocator at exit.
 //!
 //! # Under a model
 //! Built with `--cfg loom`, only the protocols exist: the wait word and tickets, the queues, the
 //! join word, a scope's count, timers, readiness, contexts, selects. The rest needs stacks and a kernel.
+
+// Links the allocator into every test of the layers above, which then run on it.
+#[cfg(all(millpond_alloc, not(loom)))]
+use millpond_heap as _;
 
 #[cfg(loom)]
 #[path = "g/absent.rs"]

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the one test command of the project.
 //!
 //! 1. [`plan`] turns the command line into a list of suites;
-//! 2. `plain`, `release`, `loom` and `bench` are `cargo test`s of their own; the other suites run the programs of
-//!    [`binaries`] again under another setting, and share their build with `plain`;
+//! 2. `plain`, `release`, `alloc`, `loom` and `bench` are `cargo test`s of their own; the other suites run the
+//!    programs of [`binaries`] again under another setting, and share their build with `plain`;
 //! 3. [`crate::run`] runs each command, shows its output and counts the results;
 //! 4. a table closes the run, and the last line is `N passed, N failed`, alone.
 //!
@@ -102,6 +102,7 @@ fn run_suite(
             command.args(["--test", "processes", "--test", "stress"]);
             run_command(&mut command, LIMIT)
         }
+        Kind::Alloc => run_command(&mut on_our_allocator(workspace), LIMIT),
         Kind::Loom => run_command(&mut loom(workspace), LIMIT),
         Kind::Bench => bench(workspace),
         Kind::Again { packages, setting } => {
@@ -160,6 +161,17 @@ fn bench(workspace: &Workspace) -> Tally {
     driver.args(["test", "-p", "xtask", "--test", "bench", "--", "--ignored"]);
     tally.add(run_command(&mut driver, LIMIT));
     tally
+}
+
+/// Every program on Millpond's allocator, optimised as far as it goes: another build of everything.
+fn on_our_allocator(workspace: &Workspace) -> Command {
+    let mut command = cargo::command(&workspace.root);
+    command.args(["test", "--workspace", "--tests", "--release", "--target-dir"]);
+    command.arg(workspace.target.join("alloc"));
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    command.env("RUSTFLAGS", format!("{flags} --cfg millpond_alloc").trim_start());
+    command.env("CARGO_PROFILE_RELEASE_LTO", "fat");
+    command
 }
 
 /// The models: another build of the same crates, with its own target folder.

@@ -6,6 +6,7 @@
 //! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
 //! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
 //! | `release` | processes and stress with their full counts: a million goroutines, ten times | `--release` |
+//! | `alloc` | all tests on the project's allocator, with fat LTO | `--cfg millpond_alloc`, its own target folder |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
 //! | `bench` | the benchmarks' own tests, and a tiny run of them | `--release`, the rivals built |
 //!
@@ -21,7 +22,8 @@ use crate::Problem;
 const ABOVE_STACKS: &[&str] = &["crates/rt", "crates/sync", "crates/net", "crates/millpond"];
 
 /// Packages with loom models.
-pub const LOOM: &[&str] = &["millpond-prim", "millpond-stack", "millpond-rt", "millpond-sync"];
+pub const LOOM: &[&str] =
+    &["millpond-prim", "millpond-heap", "millpond-stack", "millpond-rt", "millpond-sync"];
 
 /// Test programs that gain nothing from being run again: what they check does not depend on the settings.
 pub const ONCE: &[&str] = &["compile_fail"];
@@ -40,6 +42,8 @@ pub enum Kind {
     },
     /// `cargo test --release` of what counts to a million only there.
     Release,
+    /// `cargo test` with the allocator of this repository as the global one.
+    Alloc,
     /// `cargo test` of the models.
     Loom,
     /// The other workspace, and the test of the driver that needs its programs.
@@ -66,6 +70,7 @@ pub const SUITES: &[Suite] = &[
         kind: Kind::Again { packages: ABOVE_STACKS, setting: ("MILLPOND_GUARD", "mprotect") },
     },
     Suite { name: "release", kind: Kind::Release },
+    Suite { name: "alloc", kind: Kind::Alloc },
     Suite { name: "loom", kind: Kind::Loom },
     Suite { name: "bench", kind: Kind::Bench },
 ];
