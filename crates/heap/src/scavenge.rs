@@ -26,9 +26,10 @@ use crate::lock::{Lock, Rank};
 use crate::pages::{self, Counts, Loan};
 use crate::threads;
 use millpond_policy::scavenge::{BUDGET_NS, FLOOR_BYTES, Pacer, TICK_MS, room};
-use millpond_sys::{arena, barrier, clock, hooks};
+use millpond_sys::{arena, barrier, hooks};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 /// The thread does not exist.
 const NONE: u32 = 0;
@@ -135,7 +136,7 @@ pub fn safe_point() {
     }
     if URGENT.load(Relaxed) {
         URGENT.store(false, Relaxed);
-        trim(0, u64::MAX);
+        trim(0, None);
     }
 }
 
@@ -171,7 +172,7 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
 
 /// One pass; whether it did anything, or expects to.
 fn pass() -> bool {
-    let until = clock::now_ns() + BUDGET_NS;
+    let until = Some(Instant::now() + Duration::from_nanos(BUDGET_NS));
     let mut pass = PASS.lock();
     pass.ticks = pass.ticks.wrapping_add(1);
     let mut busy = false;
@@ -224,7 +225,7 @@ fn reclaim_idle() -> bool {
 }
 
 /// Step 2: gives back holes of central spans. Stops at `until`, and goes on in the next pass.
-fn sweep(until: u64) -> bool {
+fn sweep(until: Option<Instant>) -> bool {
     let mut busy = false;
     for (class, fresh) in FRESH.iter().enumerate() {
         if !fresh.swap(false, Relaxed) {
@@ -233,7 +234,7 @@ fn sweep(until: u64) -> bool {
         busy = true;
         let mut left = central::len(class);
         while left > 0 {
-            if clock::now_ns() > until {
+            if is_over(until) {
                 note(class);
                 return true;
             }
@@ -244,8 +245,13 @@ fn sweep(until: u64) -> bool {
     busy
 }
 
+/// Whether it is time to stop. `std`'s clock, which tools that replace the kernel's fast one know.
+fn is_over(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() > until)
+}
+
 /// Step 3: gives idle pages back until `goal` bytes are left, or it is `until`. Returns the bytes.
-fn trim(goal: u64, until: u64) -> u64 {
+fn trim(goal: u64, until: Option<Instant>) -> u64 {
     let mut given = 0;
     let mut below = usize::MAX;
     loop {
@@ -267,7 +273,7 @@ fn trim(goal: u64, until: u64) -> u64 {
             loans[..used].iter().for_each(|&loan| pages.put_idle(loan, clean));
             Some(())
         });
-        if below == 0 || clock::now_ns() > until {
+        if below == 0 || is_over(until) {
             return given;
         }
     }
@@ -304,7 +310,7 @@ pub fn release() -> u64 {
             left = left.saturating_sub(SPANS_AT_ONCE);
         }
     }
-    trim(0, u64::MAX);
+    trim(0, None);
     released_bytes() - before + holes as u64
 }
 
