@@ -127,7 +127,7 @@ impl Model {
 
 /// A failure prints its input, which the next run need not find in a file.
 fn config() -> ProptestConfig {
-    let cases = if cfg!(debug_assertions) { 16 } else { 200 };
+    let cases = if cfg!(debug_assertions) { 6 } else { 200 };
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
