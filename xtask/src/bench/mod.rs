@@ -10,9 +10,12 @@
 //! status is 1 if a run failed or answered wrongly. A missed target is a result and no failure: it stands in the
 //! table.
 //!
+//! `bench alloc` is a table of its own ([`alloc`]).
+//!
 //! Rejected: all rounds of one runtime after another, which would compare the machine of now with that of ten
 //! minutes ago; and means, which a single neighbour can move.
 
+mod alloc;
 mod measure;
 mod options;
 mod process;
@@ -36,6 +39,9 @@ pub use options::USAGE;
 
 /// Runs what the arguments ask for. `Ok(false)` if a run failed.
 pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
+    if let Some(("alloc", rest)) = arguments.split_first().map(|(first, rest)| (&first[..], rest)) {
+        return alloc::run(root, rest);
+    }
     let options = Options::parse(arguments)?;
     if options.list {
         ROWS.iter().for_each(|row| println!("{:<18} {}", row.name, row.title));
