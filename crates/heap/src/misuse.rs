@@ -123,6 +123,15 @@ pub fn wrong_size(operation: &str, span: &Span, address: usize, bytes: usize) ->
     end(&mut report)
 }
 
+/// A hook of the sampling has panicked, and the panic would leave the allocator.
+#[cold]
+#[inline(never)]
+pub fn hook_panicked(address: usize) -> ! {
+    let mut report = begin("sampling", address);
+    report.str("expected the hook to return, found that it panicked");
+    end(&mut report)
+}
+
 /// Pages in the wrong state.
 #[cold]
 #[inline(never)]

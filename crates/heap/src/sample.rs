@@ -52,7 +52,8 @@ pub struct Sample<'a> {
     pub stack: &'a [usize],
 }
 
-/// Who is told. Both are called on the thread that allocates or frees, and must not unwind.
+/// Who is told. Both are called in the middle of the allocation or free that they are about, with whatever
+/// locks its caller holds: they must not wait for one of those, nor park. A panic in them ends the process.
 #[derive(Debug)]
 pub struct Hook {
     /// An object was allocated.
@@ -163,7 +164,18 @@ fn tell(span: &Span, address: usize, to: fn(&Sample<'_>)) {
     // which every value of the fields is valid.
     let trace = unsafe { &*trace_of(span) };
     let stack = &trace.frames[..trace.depth.min(FRAMES)];
+    let bomb = Unwound(address);
     to(&Sample { address, bytes: trace.bytes, mean_bytes: trace.mean_bytes, stack });
+    std::mem::forget(bomb);
+}
+
+/// Dropped when a hook unwinds. Nothing may unwind out of an allocator: callers are compiled as if it could not.
+struct Unwound(usize);
+
+impl Drop for Unwound {
+    fn drop(&mut self) {
+        misuse::hook_panicked(self.0);
+    }
 }
 
 /// Frees a sampled object.

@@ -5,7 +5,8 @@
 //!
 //! - `MILLPOND_MEMORY_LIMIT`: bytes, or with `K`, `M`, `G` (`512MiB`); default: the least limit of the
 //!   process's cgroups, or none. `0` and `max` are none. What cannot be understood is said, and is none.
-//! - `MILLPOND_HEAP_CHECK`: the checked mode, see [`crate::checked`].
+//! - `MILLPOND_HEAP_CHECK`: the checked mode, see [`crate::checked`]. `0` and `off` are off; so is what cannot
+//!   be understood, which is said.
 //! - `MILLPOND_DEBUG`: `heap` prints the balance sheet at exit.
 
 use crate::checked;
@@ -17,7 +18,17 @@ use millpond_sys::{arena, hooks};
 
 /// See the module documentation. Called once, with the lock of the threads held.
 pub fn process() {
-    checked::set_up(hooks::setting(c"MILLPOND_HEAP_CHECK", checked::parse).flatten());
+    let rate = hooks::setting(c"MILLPOND_HEAP_CHECK", |text| {
+        let rate = checked::parse(text);
+        if rate.is_none() && !matches!(text.trim_ascii(), b"" | b"0" | b"off") {
+            let text = std::str::from_utf8(text).unwrap_or("?");
+            let mut report = Report::new();
+            report.str("MILLPOND_HEAP_CHECK=").str(text).str(": a number of allocations, `on` or ");
+            report.str("`off` was expected; it is off now\n").send();
+        }
+        rate
+    });
+    checked::set_up(rate.flatten());
     let asked = hooks::setting(c"MILLPOND_MEMORY_LIMIT", |text| {
         let bytes = parse_bytes(text);
         if bytes.is_none() && !text.is_empty() {

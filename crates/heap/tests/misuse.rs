@@ -1,6 +1,6 @@
 //! Each message of the allocator, provoked in a process of its own.
 
-use millpond_heap::heap;
+use millpond_heap::{Hook, Sample, heap, set_hook, set_sampling_mean};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
@@ -135,6 +135,19 @@ fn child() {
             assert_eq!(found, 0xDF);
             eprintln!("filled with a pattern");
         }
+        "panic in a hook" => {
+            fn panics(_: &Sample<'_>) {
+                panic!("in the hook");
+            }
+            static HOOK: Hook = Hook { allocated: panics, freed: panics };
+            set_sampling_mean(1);
+            set_hook(Some(&HOOK));
+            // The second allocation of a thread that begins with a hook is sampled.
+            let caught = || std::panic::catch_unwind(|| block(64) + block(5000) + block(100_000));
+            let outcome = std::thread::spawn(caught).join();
+            set_hook(None);
+            eprintln!("the panic was caught: {}", outcome.is_ok());
+        }
         "balance" => {
             std::hint::black_box(block(100_000));
         }
@@ -182,6 +195,24 @@ fn a_write_after_free_is_found_when_the_block_is_taken_again() {
 #[test]
 fn a_size_that_cannot_be_the_block_s_is_refused() {
     says("wrong layout", &[], &["realloc of 0x", "found 4096 B", "layout"]);
+}
+
+#[test]
+fn a_panic_in_a_hook_does_not_leave_the_allocator() {
+    let parts = ["in the hook", "sampling of 0x", "found that it panicked"];
+    says("panic in a hook", &[], &parts);
+}
+
+#[test]
+fn a_setting_that_cannot_be_understood_is_said() {
+    let output = run("balance", &[("MILLPOND_HEAP_CHECK", "yes")]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("MILLPOND_HEAP_CHECK=yes"), "{text}");
+    for off in ["", "0", "off"] {
+        let output = run("balance", &[("MILLPOND_HEAP_CHECK", off)]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !text.contains("MILLPOND_HEAP_CHECK"), "{text}");
+    }
 }
 
 #[test]
