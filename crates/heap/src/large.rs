@@ -64,8 +64,12 @@ pub fn resize(span: &'static Span, align: usize, bytes: usize) -> Option<*mut u8
     let to = new.start.get();
     // SAFETY: both ranges are whole pages of the heap; the new one is longer and nobody's yet.
     if !unsafe { arena::relocate(address..address + old, to) } {
-        // Not this kernel, or too many mappings: the caller copies.
-        free(new, to);
+        // Not this kernel, or too many mappings: the caller copies. The kernel may have unmapped the
+        // target before it refused, so it is mapped anew; if it refuses that too, nobody gets these
+        // addresses again.
+        if pages::with(|pages| pages.renew(new).then_some(())).is_some() {
+            free(new, to);
+        }
         return None;
     }
     pages::with(|pages| {

@@ -124,7 +124,7 @@ pub struct Stats {
 pub fn stats() -> Stats {
     // Not under the page lock: their ranks are lower.
     let (threads, guarded_objects) = (threads::all().len(), checked::live());
-    let walked = pages::with(|pages| {
+    let walked = pages::if_any(|pages| {
         let counts = pages.counts;
         let mut stats = Stats {
             obtained: counts.top * PAGE + pages.meta_bytes(),
@@ -265,5 +265,5 @@ pub extern "C" fn print() {
 pub fn check() -> Result<(), &'static str> {
     crate::threads::LOCAL.with(|local| threads::with_cache(local, crate::cache::Cache::check))?;
     central::check()?;
-    pages::with(|pages| Some(pages.check())).unwrap_or(Ok(()))
+    pages::if_any(|pages| Some(pages.check())).unwrap_or(Ok(()))
 }

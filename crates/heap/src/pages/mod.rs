@@ -113,6 +113,11 @@ pub fn with<R>(f: impl FnOnce(&mut Pages) -> Option<R>) -> Option<R> {
     result
 }
 
+/// As [`with`], but makes none: in a program that has chosen another allocator there is nothing to say.
+pub fn if_any<R>(f: impl FnOnce(&mut Pages) -> Option<R>) -> Option<R> {
+    PAGES.lock().as_mut().and_then(f)
+}
+
 /// Takes the lock for a `fork`.
 pub fn hold() {
     PAGES.hold();
@@ -406,10 +411,7 @@ impl Pages {
                 self.counts.large -= pages;
                 self.counts.large_objects -= 1;
                 self.counts.large_bytes -= span.bytes.get();
-                let start = span.start.get();
-                let range = start..start + pages * PAGE;
-                // SAFETY: the object is free, and its pages are this heap's.
-                let mended = span.moved.get() && unsafe { self.heap.renew(range, NAME) };
+                let mended = span.moved.get() && self.renew(span);
                 let dirty = span.dirty.load(Ordering::Relaxed);
                 self.put(first, pages, if mended { 0 } else { dirty });
             }
@@ -422,6 +424,14 @@ impl Pages {
             }
         }
         self.bury(span);
+    }
+
+    /// Maps an object's pages anew: they read as zeros, and lie in one mapping with their neighbours.
+    pub fn renew(&self, span: &Span) -> bool {
+        let start = span.start.get();
+        let range = start..start + span.pages.get() as usize * PAGE;
+        // SAFETY: the caller has the object, or it is free; and its pages are this heap's.
+        unsafe { self.heap.renew(range, NAME) }
     }
 
     fn bury(&mut self, span: &'static Span) {
