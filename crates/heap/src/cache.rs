@@ -30,6 +30,7 @@ use crate::classes::{CLASSES, COUNT, DIRECT, DIRECT_MAX};
 use crate::list::{List, address};
 use crate::misuse;
 use crate::pages;
+use crate::scavenge;
 use crate::span::{Span, State};
 use crate::threads::Local;
 use std::cell::Cell;
@@ -175,7 +176,10 @@ impl Cache {
             self.open_inbox(class);
         }
         let span = match central::fetch(class, self) {
-            Some(span) => span,
+            Some(span) => {
+                scavenge::nudge();
+                span
+            }
             None => {
                 let span = pages::with(|pages| pages.small(class))?;
                 span.owner.store(self.address(), Relaxed);
@@ -219,6 +223,8 @@ impl Cache {
         self.bins[class].partial.push_back(span);
         span.set_state(State::Partial);
         self.let_free(span);
+        // Its free blocks may be all that ever comes: nobody else would tell the scavenger.
+        scavenge::nudge();
     }
 
     /// This cache's thread may free into the span without a second look.

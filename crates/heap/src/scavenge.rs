@@ -161,12 +161,15 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
             barrier::wait_ms(&STATE, AWAKE, TICK_MS);
             continue;
         }
-        if STATE.compare_exchange(AWAKE, PARKED, SeqCst, Relaxed).is_ok() {
-            while STATE.load(SeqCst) == PARKED {
-                barrier::wait(&STATE, PARKED);
-            }
-        }
         quiet = 0;
+        STATE.store(PARKED, SeqCst);
+        // What came between the last look and the line above has woken nobody.
+        if pass() | pass() {
+            STATE.store(AWAKE, SeqCst);
+        }
+        while STATE.load(SeqCst) == PARKED {
+            barrier::wait(&STATE, PARKED);
+        }
     }
 }
 
@@ -190,7 +193,7 @@ fn pass() -> bool {
 }
 
 fn in_use_and_idle() -> Option<(u64, u64)> {
-    pages::with(|pages| {
+    pages::if_any(|pages| {
         let counts = &pages.counts;
         let spans = counts.small.iter().sum::<usize>() + counts.large;
         Some(((spans * PAGE) as u64, (counts.idle * PAGE) as u64))
@@ -256,7 +259,7 @@ fn trim(goal: u64, until: Option<Instant>) -> u64 {
     let mut below = usize::MAX;
     loop {
         let mut loans = [Loan::default(); 32];
-        let lent = pages::with(|pages| {
+        let lent = pages::if_any(|pages| {
             let over = ((pages.counts.idle * PAGE) as u64).saturating_sub(goal) as usize / PAGE;
             let most = over.min(PAGES_AT_ONCE);
             let (used, next) = (most > 0).then(|| pages.take_idle(below, most, &mut loans))??;
@@ -269,7 +272,7 @@ fn trim(goal: u64, until: Option<Instant>) -> u64 {
         if clean {
             given += addresses[..used].iter().map(|range| range.len() as u64).sum::<u64>();
         }
-        pages::with(|pages| {
+        pages::if_any(|pages| {
             loans[..used].iter().for_each(|&loan| pages.put_idle(loan, clean));
             Some(())
         });
@@ -315,7 +318,7 @@ pub fn release() -> u64 {
 }
 
 fn released_bytes() -> u64 {
-    pages::with(|pages| Some(pages.counts.released_bytes)).unwrap_or(0)
+    pages::if_any(|pages| Some(pages.counts.released_bytes)).unwrap_or(0)
 }
 
 /// Takes the lock for a `fork`: between two passes.
