@@ -30,6 +30,7 @@ use millpond_sys::arena::{self, Arena};
 use millpond_sys::fault::{self, Fault};
 use millpond_sys::report::Report;
 use millpond_sys::{task, unwind};
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// What freed blocks are filled with.
@@ -147,7 +148,9 @@ fn watch_faults() {
     TRIES.store(WATCHING, Ordering::Relaxed);
     // Without the handler a fault still ends the process; only nobody says why. Installing it
     // allocates, which is not guarded: `in_hook` is set.
-    let _ = fault::watch(report_fault);
+    if fault::watch(report_fault).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        TRIES.store(tries, Ordering::Relaxed);
+    }
 }
 
 /// The slot whose page, or the guard before it, has an address.

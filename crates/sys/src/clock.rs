@@ -40,6 +40,10 @@ pub fn thread_cpu_ns(thread: i32) -> Option<u64> {
     // How Linux names the clock of a thread: the complement of its number, three bits further up,
     // with "per thread" (4) and "as the scheduler counts" (2) below. `pthread_getcpuclockid` makes
     // the same from a `pthread_t`, which is not known here.
+    // The bits that the shift drops are all sign in a thread's number (Linux has at most 2^22 of them).
+    if !(1..1 << 22).contains(&thread) {
+        return None;
+    }
     let clock = (!thread << 3) | 6;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes to `time`, and refuses a clock that it does not know.

@@ -21,8 +21,8 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, TryLockError};
 
 const SIGNALS: [i32; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
@@ -75,12 +75,17 @@ pub fn install(callback: Callback) -> io::Result<()> {
 }
 
 /// Installs the handler for the process and sets a callback that is asked before that of
-/// [`install`]: for memory that an allocator guards.
+/// [`install`]: for memory that an allocator guards. Does not wait: the one who installs at this moment may be
+/// the very thread whose allocation led here.
 ///
 /// # Errors
-/// Whatever `sigaction` says.
+/// `WouldBlock` while somebody installs; whatever `sigaction` says.
 pub fn watch(callback: Callback) -> io::Result<()> {
-    let _turn = INSTALLING.lock().unwrap_or_else(|poison| poison.into_inner());
+    let _turn = match INSTALLING.try_lock() {
+        Ok(turn) => turn,
+        Err(TryLockError::Poisoned(poison)) => poison.into_inner(),
+        Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+    };
     WATCHER.store(callback as usize, Ordering::Release);
     install_handler()
 }
@@ -244,5 +249,21 @@ fn die_by(signal: i32, is_hardware: bool) {
         // It is blocked until our handler returns, and delivered then.
         // SAFETY: takes numbers.
         unsafe { libc::raise(signal) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watcher_does_not_wait_for_an_installation_that_may_be_its_own_thread_s() {
+        let turn = INSTALLING.lock().unwrap();
+        let refused = watch(|_, _| false).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(WATCHER.load(Ordering::Acquire), 0);
+        drop(turn);
+        watch(|_, _| false).unwrap();
+        assert_ne!(WATCHER.load(Ordering::Acquire), 0);
     }
 }

@@ -16,8 +16,8 @@
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Quiet threads that run now. Raised before the thread starts, so it is never too small while
-/// the thread lives.
+/// Quiet threads that run now. Raised after the thread has started: who subtracts it from the number of threads
+/// may find one that he cannot explain, but never takes somebody else's for a quiet one.
 static QUIET: AtomicUsize = AtomicUsize::new(0);
 
 /// A value per thread, given to a function when the thread ends.
@@ -59,7 +59,6 @@ pub fn at_exit(f: extern "C" fn()) -> bool {
 
 /// Starts a detached quiet thread on a small stack, with all signals blocked.
 pub fn start_quiet_thread(body: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
-    QUIET.fetch_add(1, Ordering::SeqCst);
     // SAFETY: each object is initialised by the call before it is used; the body is static and
     // ignores its argument; the mask is put back before anything else runs on this thread.
     let failed = unsafe {
@@ -81,8 +80,8 @@ pub fn start_quiet_thread(body: extern "C" fn(*mut c_void) -> *mut c_void) -> bo
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
         failed
     };
-    if failed != 0 {
-        QUIET.fetch_sub(1, Ordering::SeqCst);
+    if failed == 0 {
+        QUIET.fetch_add(1, Ordering::SeqCst);
     }
     failed == 0
 }

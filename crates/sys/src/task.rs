@@ -157,7 +157,9 @@ pub fn thread_count() -> io::Result<usize> {
 /// # Errors
 /// As [`thread_count`].
 pub fn waking_thread_count() -> io::Result<usize> {
-    Ok(thread_count()?.saturating_sub(crate::hooks::quiet_threads()))
+    // In this order: a quiet thread that starts in between is counted, and not taken off.
+    let quiet = crate::hooks::quiet_threads();
+    Ok(thread_count()?.saturating_sub(quiet))
 }
 
 /// CPUs that this process may use at once: affinity and the quotas of cgroup v1 and v2, whichever
