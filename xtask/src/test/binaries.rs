@@ -34,10 +34,9 @@ impl Binary {
     }
 }
 
-/// Builds all tests with these arguments of `cargo test`.
-pub fn build(workspace: &Workspace, arguments: &[String]) -> Result<Vec<Binary>, String> {
-    let mut command = crate::cargo::command(&workspace.root);
-    command.args(arguments).args(["--no-run", "--message-format=json-render-diagnostics"]);
+/// Builds the tests that a `cargo test` would run.
+pub fn build(workspace: &Workspace, mut command: Command) -> Result<Vec<Binary>, String> {
+    command.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the one test command of the project.
 //!
 //! 1. [`plan`] turns the command line into a list of suites;
-//! 2. `plain`, `release`, `alloc`, `loom` and `bench` are `cargo test`s of their own; the other suites run the
-//!    programs of [`binaries`] again under another setting, and share their build with `plain`;
+//! 2. `plain`, `release`, `loom` and `bench` are `cargo test`s of their own; the other suites run the programs of
+//!    [`binaries`] again under another setting, and share their build with `plain`; `alloc` builds its own;
 //! 3. [`crate::run`] runs each command, shows its output and counts the results;
 //! 4. a table closes the run, and the last line is `N passed, N failed`, alone.
 //!
@@ -16,7 +16,7 @@ use crate::Problem;
 use crate::cargo::{self, Workspace};
 use crate::run::{Tally, run as run_command};
 use binaries::Binary;
-use plan::{Kind, LOOM, ONCE, Options, Suite};
+use plan::{ABOVE_STACKS, ALLOC, Kind, LOOM, ONCE, Options, Suite};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -102,21 +102,20 @@ fn run_suite(
             command.args(["--test", "processes", "--test", "stress"]);
             run_command(&mut command, LIMIT)
         }
-        Kind::Alloc => run_command(&mut on_our_allocator(workspace), LIMIT),
+        Kind::Alloc => alloc(workspace, options.keep_going),
         Kind::Loom => run_command(&mut loom(workspace), LIMIT),
         Kind::Bench => bench(workspace),
         Kind::Again { packages, setting } => {
             if built.is_none() {
-                match binaries::build(workspace, &test_arguments(workspace)) {
+                let mut command = cargo::command(&workspace.root);
+                command.args(test_arguments(workspace));
+                match binaries::build(workspace, command) {
                     Ok(binaries) => *built = Some(binaries),
-                    Err(problem) => {
-                        eprintln!("xtask: {problem}");
-                        return Tally { failed: 1, ..Tally::default() };
-                    }
+                    Err(problem) => return unbuilt(&problem),
                 }
             }
             let binaries = built.as_deref().unwrap_or_default();
-            again(binaries, packages, setting, options.keep_going)
+            again(binaries, packages, Some(setting), options.keep_going)
         }
     }
 }
@@ -131,20 +130,27 @@ fn test_arguments(workspace: &Workspace) -> Vec<String> {
     arguments
 }
 
-/// Runs the programs of some packages with one variable set.
+/// What does not build counts as one failed test.
+fn unbuilt(problem: &str) -> Tally {
+    eprintln!("xtask: {problem}");
+    Tally { failed: 1, ..Tally::default() }
+}
+
+/// Runs the programs of some packages, with one variable set if there is one.
 fn again(
     binaries: &[Binary],
     packages: &[&str],
-    (variable, value): (&str, &str),
+    setting: Option<(&str, &str)>,
     keep_going: bool,
 ) -> Tally {
+    let shown = setting.map_or(String::new(), |(variable, value)| format!(" ({variable}={value})"));
     let mut tally = Tally::default();
     let wanted = |binary: &&Binary| {
         packages.contains(&binary.package.as_str()) && !ONCE.contains(&binary.target.as_str())
     };
     for binary in binaries.iter().filter(wanted) {
-        println!("     Running {} {} ({variable}={value})", binary.package, binary.target);
-        tally.add(run_command(binary.command().env(variable, value), PROGRAM_LIMIT));
+        println!("     Running {} {}{shown}", binary.package, binary.target);
+        tally.add(run_command(binary.command().envs(setting), PROGRAM_LIMIT));
         if tally.failed > 0 && !keep_going {
             break;
         }
@@ -163,15 +169,28 @@ fn bench(workspace: &Workspace) -> Tally {
     tally
 }
 
-/// Every program on Millpond's allocator, optimised as far as it goes: another build of everything.
-fn on_our_allocator(workspace: &Workspace) -> Command {
-    let mut command = cargo::command(&workspace.root);
-    command.args(["test", "--workspace", "--tests", "--release", "--target-dir"]);
-    command.arg(workspace.target.join("alloc"));
-    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    command.env("RUSTFLAGS", format!("{flags} --cfg millpond_alloc").trim_start());
-    command.env("CARGO_PROFILE_RELEASE_LTO", "fat");
-    command
+/// The programs that run goroutines on Millpond's allocator, then the allocator's own tests with fat LTO: there its fast
+/// paths are inlined into their callers as far as they ever are. Linking every program like that takes many minutes
+/// and shows nothing more.
+fn alloc(workspace: &Workspace, keep_going: bool) -> Tally {
+    let command = |folder: &str, packages: &[&str]| {
+        let mut command = cargo::command(&workspace.root);
+        command.args(["test", "--tests", "--release", "--target-dir"]);
+        command.arg(workspace.target.join(folder));
+        packages.iter().for_each(|package| drop(command.args(["-p", package])));
+        let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+        command.env("RUSTFLAGS", format!("{flags} --cfg millpond_alloc").trim_start());
+        command
+    };
+    let mut tally = match binaries::build(workspace, command("alloc", ALLOC)) {
+        Ok(binaries) => again(&binaries, ABOVE_STACKS, None, keep_going),
+        Err(problem) => return unbuilt(&problem),
+    };
+    if tally.failed == 0 || keep_going {
+        let mut inlined = command("alloc-lto", &["millpond-heap"]);
+        tally.add(run_command(inlined.env("CARGO_PROFILE_RELEASE_LTO", "fat"), LIMIT));
+    }
+    tally
 }
 
 /// The models: another build of the same crates, with its own target folder.

@@ -6,7 +6,7 @@
 //! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
 //! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
 //! | `release` | processes and stress with their full counts: a million goroutines, ten times | `--release` |
-//! | `alloc` | all tests on the project's allocator, with fat LTO | `--cfg millpond_alloc`, its own target folder |
+//! | `alloc` | the tests above the stacks on the project's allocator; its own with fat LTO | `--release`, `--cfg millpond_alloc` |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
 //! | `bench` | the benchmarks' own tests, and a tiny run of them | `--release`, the rivals built |
 //!
@@ -19,7 +19,10 @@
 use crate::Problem;
 
 /// Packages whose tests run goroutines.
-const ABOVE_STACKS: &[&str] = &["crates/rt", "crates/sync", "crates/net", "crates/millpond"];
+pub const ABOVE_STACKS: &[&str] = &["crates/rt", "crates/sync", "crates/net", "crates/millpond"];
+
+/// The same, by name.
+pub const ALLOC: &[&str] = &["millpond-rt", "millpond-sync", "millpond-net", "millpond"];
 
 /// Packages with loom models.
 pub const LOOM: &[&str] =
@@ -42,7 +45,7 @@ pub enum Kind {
     },
     /// `cargo test --release` of what counts to a million only there.
     Release,
-    /// `cargo test` with the allocator of this repository as the global one.
+    /// Programs with the allocator of this repository as the global one.
     Alloc,
     /// `cargo test` of the models.
     Loom,
