@@ -177,7 +177,7 @@ fn alloc(workspace: &Workspace, keep_going: bool) -> Tally {
         let mut command = cargo::command(&workspace.root);
         command.args(["test", "--tests", "--release", "--target-dir"]);
         command.arg(workspace.target.join(folder));
-        packages.iter().for_each(|package| drop(command.args(["-p", package])));
+        command.args(packages.iter().flat_map(|package| ["-p", package]));
         let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
         command.env("RUSTFLAGS", format!("{flags} --cfg millpond_alloc").trim_start());
         command
