@@ -7,9 +7,9 @@
 //! out of it.
 //!
 //! The figures are a ratchet, as the exceptions of `tidy` are: more instructions are refused, and fewer are refused
-//! until the figure is lowered (`--bless` writes them). They are those of one compiler, whose version is in the file, for
-//! x86-64, without flags of the environment. Under another compiler, on another processor and without `objdump` the
-//! command says so and refuses nothing.
+//! until the figure is lowered (`--bless` writes them). They are those of one compiler, whose version is in the file,
+//! for x86-64, without flags of the environment. Under another compiler, on another processor and without `objdump`
+//! the command says so and refuses nothing.
 //!
 //! Rejected: counting what is executed, under a tool that simulates the processor. It counts the same path, and
 //! takes a minute and one more program.

@@ -169,9 +169,9 @@ fn bench(workspace: &Workspace) -> Tally {
     tally
 }
 
-/// The programs that run goroutines on Millpond's allocator, then the allocator's own tests with fat LTO: there its fast
-/// paths are inlined into their callers as far as they ever are. Linking every program like that takes many minutes
-/// and shows nothing more.
+/// The programs that run goroutines on Millpond's allocator, then the allocator's own tests with fat LTO: there its
+/// fast paths are inlined into their callers as far as they ever are. Linking every program like that takes many
+/// minutes and shows nothing more.
 fn alloc(workspace: &Workspace, keep_going: bool) -> Tally {
     let command = |folder: &str, packages: &[&str]| {
         let mut command = cargo::command(&workspace.root);
