@@ -33,14 +33,15 @@ fn wait_until_parked() {
     let until = Instant::now() + Duration::from_secs(60);
     let status = loop {
         match status_of_the_scavenger() {
-            Some(status) => break status,
+            // Its free would wake the scavenger.
+            Some(status) => break status.leak(),
             None => std::thread::yield_now(),
         }
     };
     loop {
-        let before = sleeps(&status);
+        let before = sleeps(status);
         std::thread::sleep(Duration::from_secs(1));
-        if before == sleeps(&status) {
+        if before == sleeps(status) {
             return;
         }
         assert!(Instant::now() < until, "the scavenger does not park");
