@@ -6,7 +6,7 @@
 //! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
 //! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
 //! | `release` | processes and stress with their full counts: a million goroutines, ten times | `--release` |
-//! | `alloc` | the tests above the stacks on the project's allocator; its own, inlined | `--cfg millpond_alloc`, `--release` |
+//! | `alloc` | the tests above the stacks on our allocator; its own, inlined | `--cfg millpond_alloc`, `--release` |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
 //! | `bench` | the benchmarks' own tests, and a tiny run of them | `--release`, the rivals built |
 //!
