@@ -6,9 +6,9 @@
 //! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
 //! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
 //! | `release` | processes and stress with their full counts: a million goroutines, ten times | `--release` |
-//! | `alloc` | the tests above the stacks on our allocator; its own, inlined | `--cfg millpond_alloc`, `--release` |
+//! | `alloc`, when named | the tests above the stacks on our allocator; its own, inlined | `--cfg millpond_alloc`, `--release` |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
-//! | `bench` | the benchmarks' own tests, and a tiny run of them | `--release`, the rivals built |
+//! | `bench`, when named | the benchmarks' own tests, and a tiny run of them | `--release`, the rivals built |
 //!
 //! One processor makes every hand-over a switch, two is the smallest count that steals, eight is more than this kind of
 //! machine has, so that threads are preempted at bad moments. The guard suite runs the mode of kernels without
@@ -82,6 +82,10 @@ const fn procs(name: &'static str, count: &'static str) -> Suite {
     Suite { name, kind: Kind::Again { packages: ABOVE_STACKS, setting: ("MILLPOND_PROCS", count) } }
 }
 
+/// Suites that build a second world, with other flags or other people's runtimes: minutes of compiling, which nobody
+/// would wait for before each commit. They run when they are named.
+pub const ON_REQUEST: &[&str] = &["alloc", "bench"];
+
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -122,7 +126,8 @@ impl Options {
     /// The suites that were asked for, in their order.
     pub fn suites(&self) -> Vec<Suite> {
         let wants = |suite: &&Suite| {
-            self.wanted.is_empty() || self.wanted.iter().any(|w| suite.name.starts_with(w.as_str()))
+            self.wanted.is_empty() && !ON_REQUEST.contains(&suite.name)
+                || self.wanted.iter().any(|w| suite.name.starts_with(w.as_str()))
         };
         SUITES.iter().filter(wants).copied().collect()
     }
@@ -151,9 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn no_arguments_is_everything() {
-        assert_eq!(chosen(&[]).unwrap().len(), SUITES.len());
-        assert_eq!(chosen(&["--keep-going"]).unwrap().len(), SUITES.len());
+    fn no_arguments_is_everything_but_what_takes_another_build_of_the_world() {
+        let usual = SUITES.len() - ON_REQUEST.len();
+        for arguments in [&[][..], &["--keep-going"]] {
+            let chosen = chosen(arguments).unwrap();
+            assert_eq!(chosen.len(), usual);
+            assert!(chosen.iter().all(|name| !ON_REQUEST.contains(name)));
+        }
+        assert_eq!(chosen(&["--only", "alloc", "--only", "bench"]).unwrap(), ON_REQUEST);
     }
 
     #[test]
