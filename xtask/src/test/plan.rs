@@ -6,7 +6,7 @@
 //! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
 //! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
 //! | `release` | processes and stress with their full counts: a million goroutines, ten times | `--release` |
-//! | `alloc`, when named | the tests above the stacks on our allocator; its own, inlined | `--cfg millpond_alloc`, `--release` |
+//! | `alloc`, when named | goroutines' tests on our allocator; its own | `--cfg millpond_alloc`, `--release` |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
 //! | `bench`, when named | the benchmarks' own tests, and a tiny run of them | `--release`, the rivals built |
 //!
