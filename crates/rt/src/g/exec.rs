@@ -69,8 +69,9 @@ impl Exec {
         }
     }
 
-    /// On the goroutine's stack: switches to the scheduler, and returns when resumed.
-    #[inline]
+    /// On the goroutine's stack: switches to the scheduler, and returns when resumed. Part of its
+    /// caller: see [`crate::m::park`](super::super::m) on returns that the processor can predict.
+    #[inline(always)]
     pub(crate) fn suspend(&self) {
         debug_assert!(!self.yielder.get().is_null());
         // SAFETY: set at the first run, and the caller is that run.

@@ -299,14 +299,20 @@ impl GRef {
         &self.wait
     }
 
+    /// The M on which this goroutine runs, which it is that asks.
+    #[inline]
+    fn runs_on(&self) -> CurrentM {
+        let here = CurrentM::get().filter(|m| ptr::eq(m.running_ptr(), self.as_ptr()));
+        here.expect("Waiting::park: another goroutine began this wait")
+    }
+
     /// Leaves the stack until wait `seq` of this goroutine is claimed, and finishes that wait.
     ///
     /// # Panics
     /// If the caller is not this goroutine.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait_for(&self, seq: u64, reason: WaitReason, deadline: Option<Instant>) -> u16 {
-        let here = CurrentM::get().filter(|m| ptr::eq(m.running_ptr(), self.as_ptr()));
-        let m = here.expect("Waiting::park: another goroutine began this wait");
+        let m = self.runs_on();
         if self.wait.outcome().is_none() {
             match deadline {
                 None => m.park(self, seq, reason),

@@ -321,6 +321,17 @@ impl CurrentM {
         Some(&unsafe { g.as_ref() }.exec(self).task)
     }
 
+    /// On the running goroutine's stack: switches to the scheduler, and returns when resumed. Nothing
+    /// happens when no goroutine runs.
+    #[inline(always)]
+    fn suspend_running(&self) {
+        if let Some(g) = NonNull::new(self.running.load(Ordering::Relaxed)) {
+            // SAFETY: while it is suspended the registry of this M refers to it, which the callers
+            // have seen to (`keep`); before and after, whoever runs it does.
+            unsafe { g.as_ref() }.exec(self).suspend();
+        }
+    }
+
     /// Whether the code is on a goroutine's stack.
     #[inline]
     pub(crate) fn is_running(&self) -> bool {
