@@ -40,16 +40,17 @@ impl Exec {
         }
     }
 
-    /// Attaches a stack; `body` runs on it at the first [`Exec::resume`] and must not unwind.
-    pub(crate) fn attach(&self, stack: Stack, body: impl FnOnce() + 'static) {
-        let this: *const Self = self;
-        let co = Co::with_stack(stack, move |yielder, ()| {
-            // SAFETY: the header outlives the run: its M holds a reference until the end.
-            unsafe { &*this }.yielder.set(yielder);
-            body();
-        });
+    /// On the stack of its first run, from which `away` leads back.
+    #[inline]
+    pub(super) fn begin(&self, away: Away) {
+        self.yielder.set(away.0);
+    }
+
+    /// After its first suspension: the stack is its own.
+    #[inline]
+    pub(crate) fn settle(&self, fresh: Fresh) {
         // SAFETY: this thread alone touches `co`, and nothing is resumed before it is set.
-        unsafe { *self.co.get() = Some(ManuallyDrop::new(co)) };
+        unsafe { *self.co.get() = Some(fresh.0) };
     }
 
     /// Switches to the goroutine. `Some(stack)` when it has ended, `None` when it has suspended.
@@ -84,6 +85,32 @@ impl Exec {
         let f = SameThread(f);
         // SAFETY: as in `suspend`.
         unsafe { &*self.yielder.get() }.on_parent_stack(move || f.call())
+    }
+}
+
+/// The way from a stack back to the scheduler.
+#[derive(Clone, Copy)]
+pub(crate) struct Away(*const Yielder<(), ()>);
+
+/// A stack for first runs. It becomes the stack of the first goroutine that suspends on it.
+pub(crate) struct Fresh(ManuallyDrop<Co>);
+
+impl Fresh {
+    /// `body` runs on the stack at [`resume`](Self::resume) and must not unwind.
+    #[inline]
+    pub(crate) fn new(stack: Stack, body: impl FnOnce(Away) + 'static) -> Self {
+        let co = Co::with_stack(stack, move |yielder, ()| body(Away(yielder)));
+        Self(ManuallyDrop::new(co))
+    }
+
+    /// Switches to the stack. The stack if `body` has come to its end; else a goroutine has
+    /// suspended, and what is returned is to [settle](Exec::settle) with it.
+    #[inline]
+    pub(crate) fn run(mut self) -> Result<Stack, Self> {
+        match self.0.resume(()) {
+            CoroutineResult::Yield(()) => Err(self),
+            CoroutineResult::Return(()) => Ok(ManuallyDrop::into_inner(self.0).into_stack()),
+        }
     }
 }
 

@@ -43,8 +43,10 @@ pub(crate) struct Local {
     pub(crate) short_turns: Cell<u32>,
     /// How often timers were looked at since all else was.
     pub(crate) rounds: Cell<u32>,
-    /// Whole turns.
-    pub(crate) turns: Cell<u32>,
+    /// Fresh work ran last: those who have started are next.
+    pub(crate) fresh_last: Cell<bool>,
+    /// What runs has not left its stack yet, and others may have their first run on it.
+    pub(crate) first_runs: Cell<bool>,
     /// What was in the ring when this M looked around last.
     pub(crate) seen: Cell<Option<Sighting>>,
     /// Whether the search under way, or about to begin, is one that this M was woken for.
@@ -79,7 +81,8 @@ impl Local {
             budget: Cell::new(BUDGET),
             short_turns: Cell::new(0),
             rounds: Cell::new(0),
-            turns: Cell::new(0),
+            fresh_last: Cell::new(false),
+            first_runs: Cell::new(false),
             seen: Cell::new(None),
             recruited: Cell::new(false),
             loot: Cell::new((0, 0)),

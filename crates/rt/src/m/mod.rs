@@ -21,6 +21,7 @@
 //! used for the next thread that is needed.
 
 pub(crate) mod close;
+mod first;
 mod local;
 mod park;
 mod place;

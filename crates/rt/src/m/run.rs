@@ -21,9 +21,7 @@
 
 use super::local::{BUDGET, Request};
 use super::{CURRENT, CurrentM, M};
-use crate::g::cell::Unwanted;
-use crate::g::{GRef, Spec, Status, cell};
-use crate::handle::{JoinError, JoinHandle};
+use crate::g::{GRef, Status};
 use crate::quiet::{Bomb, quietly};
 use crate::sched::Sched;
 use crate::work::Work;
@@ -35,7 +33,7 @@ use std::time::Duration;
 const TIMER_TURNS: u32 = 7;
 /// Every how many of those, all else is: 63 turns, which do not fall in step with [`STREAK`].
 const FAIR_ROUNDS: u32 = 9;
-const STREAK: u32 = 32;
+pub(super) const STREAK: u32 = 32;
 
 /// The life of an M's thread.
 pub(crate) fn thread_main(sched: Arc<Sched>, index: u32) {
@@ -85,7 +83,6 @@ impl CurrentM {
     /// Does what is due on every so many turns. Whether this turn is for the global queue first.
     fn count_turn(&self) -> bool {
         let local = self.local();
-        local.turns.set(local.turns.get().wrapping_add(1));
         if local.short_turns.get() > 0 {
             local.short_turns.set(local.short_turns.get() - 1);
             return false;
@@ -184,7 +181,7 @@ impl CurrentM {
         if licensed && let Some(work) = self.p.take_next() {
             self.push_ring(work);
         }
-        let work = if local.turns.get().is_multiple_of(2) {
+        let work = if local.fresh_last.replace(false) {
             self.pop_ready().or_else(|| self.pop_ring(licensed))
         } else {
             self.pop_ring(licensed).or_else(|| self.pop_ready())
@@ -219,7 +216,9 @@ impl CurrentM {
     }
 
     fn pop_ring(&self, licensed: bool) -> Option<Work> {
-        licensed.then(|| self.p.pop()).flatten()
+        let work = licensed.then(|| self.p.pop()).flatten();
+        self.local().fresh_last.set(work.is_some());
+        work
     }
 
     fn run(&self, work: Work) {
@@ -237,108 +236,84 @@ impl CurrentM {
     pub(crate) fn execute(&self, g: GRef) {
         let mut next = Some(g);
         while let Some(g) = next {
-            if g.m().is_null() && !self.start(&g) {
-                return;
+            if g.m().is_null() {
+                self.run_fresh(g);
+            } else {
+                self.run_until_off(g);
             }
-            self.run_until_off(g);
             next = self.next_at_home();
         }
     }
 
     /// Runs a goroutine that has a stack until it has left it.
     #[inline]
-    fn run_until_off(&self, g: GRef) {
-        let local = self.local();
+    pub(super) fn run_until_off(&self, mut g: GRef) {
+        self.local().first_runs.set(false);
         loop {
-            g.set_status(Status::Running);
-            local.budget.set(BUDGET);
-            local.request.set(Request::None);
-            self.running.store(g.as_ptr().cast_mut(), Ordering::Relaxed);
-            self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+            self.enter(&g);
+            self.count_switch();
             let ended = g.exec(self).resume();
-            self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
-            self.running.store(std::ptr::null_mut(), Ordering::Relaxed);
-            if self.yield_requested.load(Ordering::Relaxed) {
-                self.yield_requested.store(false, Ordering::Relaxed);
-            }
+            self.count_switch();
+            self.leave();
             if let Some(stack) = ended {
-                return self.finish(g, stack);
+                self.end(g);
+                return self.give_back(stack);
             }
-            match local.request.get() {
-                Request::Park { seq } => {
-                    g.set_since_ns(crate::clock::coarse_ns());
-                    g.set_status(Status::Waiting);
-                    if g.wait_word().commit(seq) {
-                        // Parked. The registry and the tickets hold it; from here on another
-                        // thread may already have made it runnable, into our inbox.
-                        return;
-                    }
-                    // Claimed before it had left: it goes on at once.
-                }
-                Request::Yield => return local.ready.borrow_mut().push_back(g),
-                Request::None => crate::say::die("a goroutine suspended without saying why"),
+            match self.let_off(g) {
+                Some(back) => g = back,
+                None => return,
             }
         }
     }
 
-    /// Gives a fresh goroutine a stack and a home. `false` if it will not run.
-    fn start(&self, g: &GRef) -> bool {
-        let mut stacks = self.local().stacks.borrow_mut();
-        let cache = stacks.as_mut().expect("an M has stacks while it works");
-        let stack = match cache.take(g.spec.class) {
-            Ok(stack) => stack,
-            Err(error) => {
-                drop(stacks);
-                self.note_arrived(g);
-                crate::stacks::report_failure(&error);
-                let leftover = cell::end_without_running(g, JoinError::no_stack(error.to_string()));
-                self.as_if_inside(|| drop(leftover));
-                return false;
+    /// The goroutine is about to run.
+    #[inline]
+    pub(super) fn enter(&self, g: &GRef) {
+        let local = self.local();
+        g.set_status(Status::Running);
+        local.budget.set(BUDGET);
+        local.request.set(Request::None);
+        self.running.store(g.as_ptr().cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The goroutine does not run any more.
+    #[inline]
+    pub(super) fn leave(&self) {
+        self.running.store(std::ptr::null_mut(), Ordering::Relaxed);
+        if self.yield_requested.load(Ordering::Relaxed) {
+            self.yield_requested.store(false, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_switch(&self) {
+        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Does what a goroutine asked for as it suspended. Gives it back if it is to go on at once.
+    #[inline]
+    pub(super) fn let_off(&self, g: GRef) -> Option<GRef> {
+        match self.local().request.get() {
+            Request::Park { seq } => {
+                g.set_since_ns(crate::clock::coarse_ns());
+                g.set_status(Status::Waiting);
+                // If it is parked, the registry and the tickets hold it, and another thread may
+                // already have made it runnable, into our inbox. If not, it was claimed before it had left.
+                if g.wait_word().commit(seq) { None } else { Some(g) }
             }
-        };
-        drop(stacks);
-        g.set_m(self.as_ptr());
-        self.enlist(g);
-        if !g.spec.system {
-            self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        }
-        self.note_arrived(g);
-        g.attach(self, stack);
-        true
-    }
-
-    /// A goroutine that was placed here has started, or never will. After it counts as live: a
-    /// first stack takes long, and an M that looked empty meanwhile would be given more.
-    fn note_arrived(&self, g: &GRef) {
-        if g.placed.load(Ordering::Relaxed) {
-            self.arriving.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    fn finish(&self, g: GRef, stack: millpond_stack::Stack) {
-        if !g.spec.system {
-            self.live.store(self.live.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        }
-        self.dismiss(&g);
-        if let Some(cache) = self.local().stacks.borrow_mut().as_mut() {
-            cache.give(stack);
-        }
-        if let Some(unwanted) = cell::end(&g).filter(Unwanted::is_there) {
-            // The handle went away in the last moment. The drop may wait, so it gets a stack; and
-            // it stays on this thread.
-            let spec =
-                Spec { name: Some("drop of a result".into()), system: true, ..g.spec.clone() };
-            let (dropper, handle) = cell::make(self.next_id(), spec, move || drop(unwanted));
-            drop(JoinHandle::<()>::goroutine(handle));
-            self.push_ready(dropper);
+            Request::Yield => {
+                self.local().ready.borrow_mut().push_back(g);
+                None
+            }
+            Request::None => crate::say::die("a goroutine suspended without saying why"),
         }
     }
 
     /// Runs user code on the scheduler's stack, where it blocks the thread if it waits. It counts
     /// as a goroutine that runs, so that sysmon sees it and hands off.
     pub(super) fn as_if_inside(&self, f: impl FnOnce()) {
-        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.count_switch();
         quietly(f);
-        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.count_switch();
     }
 }
