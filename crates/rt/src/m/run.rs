@@ -245,8 +245,9 @@ impl CurrentM {
         }
     }
 
-    /// Runs a goroutine that has a stack until it has left it.
-    #[inline]
+    /// Runs a goroutine that has a stack until it has left it. Part of the loop above: what is not, costs
+    /// each switch a call.
+    #[inline(always)]
     pub(super) fn run_until_off(&self, mut g: GRef) {
         self.local().first_runs.set(false);
         loop {
@@ -291,7 +292,7 @@ impl CurrentM {
     }
 
     /// Does what a goroutine asked for as it suspended. Gives it back if it is to go on at once.
-    #[inline]
+    #[inline(always)]
     pub(super) fn let_off(&self, g: GRef) -> Option<GRef> {
         match self.local().request.get() {
             Request::Park { seq } => {
