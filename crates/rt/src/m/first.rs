@@ -26,11 +26,10 @@ use super::CurrentM;
 use super::run::STREAK;
 use crate::g::cell::Unwanted;
 use crate::g::exec::{Away, Fresh};
-use crate::g::{G, GRef, Spec, cell};
+use crate::g::{GRef, Spec, cell};
 use crate::handle::{JoinError, JoinHandle};
 use crate::work::Work;
 use millpond_stack::{SizeClass, Stack};
-use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 impl CurrentM {
@@ -62,10 +61,7 @@ impl CurrentM {
     /// others, each to its end.
     fn first_runs(&self, away: Away, class: SizeClass) {
         loop {
-            let Some(g) = NonNull::new(self.running.load(Ordering::Relaxed)) else { return };
-            // SAFETY: begun here and fresh (`begin`), and counted: by `running`, and from its first
-            // suspension until after the last instruction of the run by the registry.
-            unsafe { G::run_first(g, self, away) };
+            self.run_running(away);
             if !self.local().first_runs.get() {
                 return;
             }
@@ -109,18 +105,7 @@ impl CurrentM {
         }
         self.note_arrived(&g);
         self.enter(&g);
-        // Kept by `running`; `take_running` takes it over.
-        let _ = g.into_raw();
-    }
-
-    /// The goroutine that `begin` has begun, with the count that it gave away. Once for each.
-    #[inline]
-    fn take_running(&self) -> GRef {
-        let g = NonNull::new(self.running.load(Ordering::Relaxed));
-        let g = g.expect("a first run is of somebody");
-        // SAFETY: `begin` gave a count away with this pointer. It is taken over here once: what ended or has
-        // suspended is not `running` any more after `leave`.
-        unsafe { GRef::from_raw(g) }
+        self.keep_running(g);
     }
 
     /// A stack for a fresh goroutine; without one, its end.
