@@ -45,6 +45,8 @@ pub(crate) struct Local {
     pub(crate) rounds: Cell<u32>,
     /// Fresh work ran last: those who have started are next.
     pub(crate) fresh_last: Cell<bool>,
+    /// When the row of first runs that is under way began, on the coarse clock.
+    pub(crate) row_since_ns: Cell<u64>,
     /// What runs has not left its stack yet, and others may have their first run on it.
     pub(crate) first_runs: Cell<bool>,
     /// What was in the ring when this M looked around last.
@@ -82,6 +84,7 @@ impl Local {
             short_turns: Cell::new(0),
             rounds: Cell::new(0),
             fresh_last: Cell::new(false),
+            row_since_ns: Cell::new(0),
             first_runs: Cell::new(false),
             seen: Cell::new(None),
             recruited: Cell::new(false),
