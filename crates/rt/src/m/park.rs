@@ -15,12 +15,24 @@ impl CurrentM {
     /// Parks `g`, which runs here, until its wait `seq` is claimed.
     #[inline]
     pub(crate) fn park(&self, g: &GRef, seq: u64, reason: WaitReason) {
+        self.ask_to_park(g, seq, reason);
+        Self::leave(g);
+    }
+
+    /// The first half of a park: what is to happen after the switch, which comes next.
+    #[inline(always)]
+    pub(crate) fn ask_to_park(&self, g: &GRef, seq: u64, reason: WaitReason) {
         let exec = g.exec(self);
         exec.accepted.set(reason == WaitReason::Accept);
         g.set_reason(reason);
         self.keep(g);
         self.local().request.set(Request::Park { seq });
-        exec.suspend();
+    }
+
+    /// The second half: `g`, which runs here, leaves its stack until it is resumed.
+    #[inline(always)]
+    pub(crate) fn leave(g: &GRef) {
+        g.suspend();
         g.set_reason(WaitReason::None);
     }
 
@@ -69,6 +81,7 @@ impl CurrentM {
     /// were readied together run in that order.
     #[inline]
     pub(crate) fn push_ready(&self, g: GRef) {
+        g.exec(self).warm();
         let local = self.local();
         if !self.is_running() {
             return local.ready.borrow_mut().push_back(g);

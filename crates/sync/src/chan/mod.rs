@@ -37,6 +37,7 @@ mod error;
 mod future;
 mod iter;
 mod promise;
+mod quick;
 mod receiver;
 mod select;
 mod sender;
@@ -62,6 +63,7 @@ pub use sender::Sender;
 
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Arc, Guard, Lock};
+use quick::Slow;
 use state::State;
 
 /// Makes a channel that buffers up to `capacity` values; with 0, a *rendezvous*: a send waits for
@@ -117,8 +119,36 @@ struct Shared<T> {
 
 impl<T> Shared<T> {
     #[inline]
-    fn lock(&self) -> Guard<'_, State<T>> {
-        self.state.lock()
+    fn lock(&self) -> Slow<'_, T> {
+        Slow::new(self.state.lock())
+    }
+
+    /// Sends and resumes, if the quick step can. `Err` with the value and the lock if not.
+    #[inline(always)]
+    fn send_quickly(&self, value: T) -> Result<(), (T, Guard<'_, State<T>>)> {
+        let mut state = self.state.lock();
+        match state.send_quickly(value) {
+            Ok(fired) => {
+                drop(state);
+                fired.ready();
+                Ok(())
+            }
+            Err(value) => Err((value, state)),
+        }
+    }
+
+    /// Receives and resumes, if the quick step can. `Err` with the lock if not.
+    #[inline(always)]
+    fn recv_quickly(&self) -> Result<T, Guard<'_, State<T>>> {
+        let mut state = self.state.lock();
+        match state.recv_quickly() {
+            Some((value, fired)) => {
+                drop(state);
+                fired.ready();
+                Ok(value)
+            }
+            None => Err(state),
+        }
     }
 
     fn close(&self) {

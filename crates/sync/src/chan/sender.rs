@@ -5,10 +5,12 @@
 //! last sender that goes closes the channel.
 
 use super::future::SendFuture;
+use super::quick::Slow;
 use super::state::{Sent, State};
 use super::{SendCtxError, SendError, SendTimeoutError, Shared, TrySendError, release, retain};
 use crate::until::Until;
 use millpond_prim::sync::{Arc, Guard};
+use millpond_rt::wait::line::{self, Giver, Giving};
 use millpond_rt::wait::{Fired, Outcome, WaitReason, Waiting};
 use millpond_rt::{Context, coop};
 use std::fmt;
@@ -29,6 +31,14 @@ pub struct Sender<T> {
     pub(super) shared: Arc<Shared<T>>,
 }
 
+/// A send up to its wait.
+enum Begun<T> {
+    /// It is over: the value, if it was not sent.
+    Over(Option<T>),
+    /// The goroutine is in line.
+    Leaving(Giver<T>),
+}
+
 impl<T> Sender<T> {
     /// Sends `value`. Parks the goroutine, or blocks the plain thread, while the buffer is full;
     /// for a rendezvous, until a receiver takes it.
@@ -37,19 +47,56 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// [`SendError`] with the value if the channel is closed, or closes while this waits.
+    // In the caller's frame, so that the switch is there: see `millpond_rt::wait::line`.
+    #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let mut state = self.shared.lock();
-        match state.send(value) {
-            Sent::Done(fired) => self.sent(state, fired),
-            Sent::Closed(value) => return Err(SendError(value)),
-            Sent::Full(value) => {
-                let park = |waiting: Waiting| waiting.park(WaitReason::ChanSend, None);
-                if let (Some(value), _) = self.wait(state, value, park) {
-                    return Err(SendError(value));
-                }
+        let kept = match self.begin(value) {
+            Begun::Over(kept) => kept,
+            Begun::Leaving(giver) => giver.leave(),
+        };
+        kept.map_or(Ok(()), |value| Err(SendError(value)))
+    }
+
+    /// All of a send but its wait.
+    #[inline(never)]
+    fn begin(&self, value: T) -> Begun<T> {
+        match self.shared.send_quickly(value) {
+            Ok(()) => {
+                coop::spend();
+                Begun::Over(None)
             }
+            Err((value, state)) => self.join(value, state),
         }
-        Ok(())
+    }
+
+    /// A send after the quick step, under the same lock. Apart from it, so that a send that need not
+    /// wait saves no registers for this.
+    #[inline(never)]
+    fn join(&self, value: T, state: Guard<'_, State<T>>) -> Begun<T> {
+        if line::fits::<T>() && state.is_plain() {
+            match line::give(state, |state| &mut state.givers, value, WaitReason::ChanSend) {
+                Giving::Over(kept) => Begun::Over(kept),
+                Giving::Leaving(giver) => Begun::Leaving(giver),
+            }
+        } else {
+            self.send_slowly(value, Slow::new(state))
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slowly(&self, value: T, mut state: Slow<'_, T>) -> Begun<T> {
+        let kept = match state.send(value) {
+            Sent::Done(fired) => {
+                self.sent(state, fired);
+                None
+            }
+            Sent::Closed(value) => Some(value),
+            Sent::Full(value) => {
+                self.wait(state, value, |waiting| waiting.park(WaitReason::ChanSend, None)).0
+            }
+        };
+        Begun::Over(kept)
     }
 
     /// Sends `value` if that is possible without waiting: there is room, or a receiver waits.
@@ -156,7 +203,7 @@ impl<T> Sender<T> {
 
     /// After a step that sent the value: unlocks and resumes.
     #[inline]
-    fn sent(&self, state: Guard<'_, State<T>>, fired: Option<Fired>) {
+    fn sent(&self, state: Slow<'_, T>, fired: Option<Fired>) {
         drop(state);
         drop(fired);
         coop::spend();
@@ -167,7 +214,7 @@ impl<T> Sender<T> {
     #[inline(never)]
     fn wait(
         &self,
-        mut state: Guard<'_, State<T>>,
+        mut state: Slow<'_, T>,
         value: T,
         park: impl FnOnce(Waiting) -> Outcome,
     ) -> (Option<T>, Outcome) {
