@@ -12,6 +12,7 @@ use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::ptr;
 
+/// The lines of a stack that a goroutine touches as it goes on: its own frame and that of a send or receive.
 const PREFETCH: usize = 4;
 
 type Co = Coroutine<(), (), (), Stack>;

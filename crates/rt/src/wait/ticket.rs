@@ -173,6 +173,7 @@ impl Fired {
     ///
     /// # Safety
     /// As [`Target::from_raw`].
+    #[cfg(not(loom))]
     #[inline(always)]
     pub(super) unsafe fn of_raw(waiter: NonNull<()>) -> Self {
         Self(Some(waiter))

@@ -1,9 +1,9 @@
 //! Channels: bounded, unbounded, and the rendezvous.
 //!
-//! A channel is one small lock around a buffer and two lists of waiters (`state`), shared by
-//! counted handles. Each operation takes the lock once if it need not wait, twice if it does, and
-//! never allocates once the buffer and the lists have been as long before. Waking happens after
-//! unlocking.
+//! A channel is one small lock around a buffer, two lines and two lists of waiters (`state`), shared by
+//! counted handles. Each operation takes the lock once (twice if it had to wait with a limit, in a
+//! `select!` or as a future), and never allocates once the buffer and the lists have been as long
+//! before. Waking happens after unlocking.
 //!
 //! The semantics are Go's: first in, first out for values *and* for waiters. A sender that finds
 //! a receiver waiting hands its value to the one that waits longest; a receiver that takes from a
@@ -24,9 +24,9 @@
 //! that fails because of it. A receive future that is dropped after a value was handed to it counts
 //! as a receive here, although the value goes on to the next. `ORDERING.md` has the whole table.
 //!
-//! Where to read on: `state` (the steps under the lock), `promise` (values made late), `sender` and
-//! `receiver` (the handles and the blocking forms), `future` (the async forms), `select` (the arms
-//! of a `select!`), `models` (what loom explores).
+//! Where to read on: `state` (the steps under the lock), `quick` (what most of them come to), `promise`
+//! (values made late), `sender` and `receiver` (the handles and the blocking forms), `future` (the async
+//! forms), `select` (the arms of a `select!`), `models` (what loom explores).
 //!
 //! Rejected: a lock-free ring as in crossbeam (its waiters retry, so neither hand-over nor fairness
 //! among waiters survives, and `close` with values in flight costs a second protocol); the value

@@ -1,6 +1,10 @@
 //! The state of a channel and the steps on it. Everything here runs under the channel's lock.
 //!
-//! Invariants between two steps ("waits" means linked and still claimable):
+//! Who waits for this channel alone and without a limit stands in a line, the others in a list beside it.
+//! Everybody in a line has waited longer than everybody in the list: nobody joins a line while somebody
+//! is in the list. [`super::quick`] has the steps for when there is nothing but lines and a buffer.
+//!
+//! Invariants between two steps ("waits" means in a line, or linked and still claimable):
 //! - a receiver waits only while the buffer is empty, and a sender then waits only if the buffer's
 //!   places are reserved;
 //! - a sender waits only while the values in the buffer and the reserved places make up `capacity`;
@@ -46,7 +50,7 @@ const FIRST_ROOM: usize = 32;
 /// in one line of the cache with the lock.
 #[repr(C)]
 pub(super) struct State<T> {
-    /// Whether the quick steps may be taken: see the module documentation. Kept by [`Slow`].
+    /// Whether the quick steps may be taken: kept by [`super::quick::Slow`].
     pub(super) mode: Mode,
     closed: bool,
     /// The last receiver is gone.
