@@ -26,8 +26,8 @@
 //! *In two steps*: a goroutine joins in a call that returns, and leaves in the frame of the operation's
 //! caller. Processors predict a return by the call that came before it. With the switch in a function
 //! that returns to its caller afterwards, each return of one goroutine is predicted by a call of another
-//! one, and wrong: some 7 ns each. A goroutine that joined and does not leave would come back to a wait that
-//! is open, which its next wait refuses (`WaitWord::arm`).
+//! one, and wrong: that was 44 of the 112 ns of a round trip with two parks. A goroutine that joined and
+//! does not leave would come back to a wait that is open, which its next wait refuses (`WaitWord::arm`).
 //!
 //! Who may withdraw (a time limit, a context, a `select!`, a future) stands in a [`WaitList`](super::WaitList).
 //! An object that has both keeps the order by letting nobody into a line while somebody is in the
