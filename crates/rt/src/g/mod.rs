@@ -30,7 +30,7 @@ pub(crate) mod store;
 
 use crate::m::{CurrentM, M};
 use crate::queue::inbox::{Inbox, Linked};
-use crate::wait::{WaitReason, WaitWord};
+use crate::wait::{Place, WaitReason, WaitWord};
 use exec::{Away, Exec};
 use join::JoinWord;
 use millpond_stack::SizeClass;
@@ -89,17 +89,19 @@ pub(crate) struct G {
     /// Counted in `arriving` of the M that it was placed on. Written before it is queued there.
     pub(crate) placed: AtomicBool,
     wait: WaitWord,
+    /// Protected by the lock of the line that the goroutine waits in; else by being the one that runs.
+    place: Place,
     link: AtomicPtr<G>,
-    vtable: &'static cell::VTable,
     /// Null until the first run; then the M that it belongs to.
     m: AtomicPtr<M>,
     /// When it parked or became runnable, on the runtime's coarse clock.
     since_ns: AtomicU64,
+    /// Touched by the thread of `m` alone.
+    exec: Exec,
+    vtable: &'static cell::VTable,
     pub(crate) join: JoinWord,
     /// Protected by the lock of the registry of `m`.
     links: Links,
-    /// Touched by the thread of `m` alone.
-    exec: Exec,
     pub(crate) id: u64,
     pub(crate) spec: Spec,
 }
@@ -127,13 +129,14 @@ impl G {
             abort: AtomicBool::new(false),
             placed: AtomicBool::new(false),
             wait: WaitWord::new(),
+            place: Place::new(),
             link: AtomicPtr::new(ptr::null_mut()),
-            vtable,
             m: AtomicPtr::new(ptr::null_mut()),
             since_ns: AtomicU64::new(0),
+            exec: Exec::new(),
+            vtable,
             join: JoinWord::new(),
             links: Links::new(),
-            exec: Exec::new(),
             id,
             spec,
         }
@@ -172,6 +175,16 @@ impl G {
 
     pub(crate) fn request_abort(&self) {
         self.abort.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn wait_word(&self) -> &WaitWord {
+        &self.wait
+    }
+
+    #[inline]
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The M that the goroutine belongs to; null before its first run.
@@ -294,15 +307,16 @@ impl GRef {
         unsafe { (self.vtable.free)(self.0) }
     }
 
+    /// On the stack of this goroutine: switches to the scheduler.
+    #[inline(always)]
+    pub(crate) fn suspend(&self) {
+        self.exec.suspend();
+    }
+
     /// The running goroutine of this thread.
     #[inline]
     pub(crate) fn current() -> Option<Self> {
         CurrentM::get()?.running()
-    }
-
-    #[inline]
-    pub(crate) fn wait_word(&self) -> &WaitWord {
-        &self.wait
     }
 
     /// The M on which this goroutine runs, which it is that asks.

@@ -46,6 +46,7 @@ use crate::timers::Timers;
 use millpond_prim::sync::Lock;
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -247,9 +248,16 @@ impl CurrentM {
     /// The goroutine that runs on this thread, if the code is on its stack.
     #[inline]
     pub(crate) fn running(&self) -> Option<GRef> {
+        self.this().map(|g| GRef::clone(&g))
+    }
+
+    /// As [`running`](Self::running), without a count of its own: for the goroutine itself, on its stack.
+    #[inline]
+    pub(crate) fn this(&self) -> Option<ManuallyDrop<GRef>> {
         let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
         // SAFETY: `execute` or the registry holds a reference while it runs, and this is its thread.
-        Some(unsafe { GRef::clone(&std::mem::ManuallyDrop::new(GRef::from_raw(g))) })
+        // Never dropped, so it need not be counted.
+        Some(ManuallyDrop::new(unsafe { GRef::from_raw(g) }))
     }
 
     /// Tells sysmon that this M makes progress although the same goroutine runs (a runner that

@@ -29,17 +29,25 @@ impl CurrentM {
     /// Parks `g`, which runs here, until its wait `seq` is claimed.
     #[inline(always)]
     pub(crate) fn park(&self, g: &GRef, seq: u64, reason: WaitReason) {
-        self.before_park(g, seq, reason);
-        self.suspend_running();
-        g.set_reason(WaitReason::None);
+        self.ask_to_park(g, seq, reason);
+        Self::depart(g);
     }
 
-    #[inline]
-    fn before_park(&self, g: &GRef, seq: u64, reason: WaitReason) {
-        g.exec(self).accepted.set(reason == WaitReason::Accept);
+    /// The first half of a park: what is to happen after the switch, which comes next.
+    #[inline(always)]
+    pub(crate) fn ask_to_park(&self, g: &GRef, seq: u64, reason: WaitReason) {
+        let exec = g.exec(self);
+        exec.accepted.set(reason == WaitReason::Accept);
         g.set_reason(reason);
         self.keep(g);
         self.local().request.set(Request::Park { seq });
+    }
+
+    /// The second half: `g`, which runs here, leaves its stack until it is resumed.
+    #[inline(always)]
+    pub(crate) fn depart(g: &GRef) {
+        g.suspend();
+        g.set_reason(WaitReason::None);
     }
 
     /// As [`park`](Self::park), up to `at`. Apart from it, so that who has no limit does not carry
@@ -66,7 +74,7 @@ impl CurrentM {
     /// Whether there is a goroutine to suspend.
     #[inline(never)]
     fn before_yield(&self) -> bool {
-        let Some(g) = self.running() else { return false };
+        let Some(g) = self.this() else { return false };
         g.set_status(Status::Runnable);
         self.keep(&g);
         self.local().request.set(Request::Yield);
@@ -95,6 +103,7 @@ impl CurrentM {
     /// were readied together run in that order.
     #[inline]
     pub(crate) fn push_ready(&self, g: GRef) {
+        g.exec(self).warm();
         let local = self.local();
         if !self.is_running() {
             return local.ready.borrow_mut().push_back(g);
