@@ -19,6 +19,10 @@
 //! *Several threads* may wait at once: the owner blocks here while another M, which has taken over
 //! its P, drains the same instance. Each uses a batch of its own; marking is idempotent.
 //!
+//! *Courtesy*: an M that is never idle gives its processor away before a round, some thousand times a
+//! second ([`millpond_policy::courtesy`] says when). Without it the kernel lets it run for a tick, and
+//! whoever waits for that processor, another M of ours or a client on this machine, is served late.
+//!
 //! *Adoption*: an M that is stuck cannot poll. Whoever takes its P adopts its poller: the other's
 //! epoll descriptor is watched in ours, by level, and drained when it has something. Adoption
 //! nests, since an adopted poller may have adopted one itself; a cycle is refused by the kernel.
@@ -28,6 +32,7 @@
 //! disowns before it sleeps. While it is stuck it does not sleep, and its bell means nothing.
 
 use super::readiness::Readiness;
+use super::turn::Turn;
 use super::waiters::Waiter;
 use millpond_prim::sync::Lock;
 use millpond_sys::epoll::{Epoll, Events, Interest, Notifier, Ready};
@@ -77,12 +82,14 @@ struct Batch {
     hits: Vec<(Arc<Readiness>, Ready)>,
     orphans: Vec<Arc<Poller>>,
     woken: Vec<Waiter>,
+    turn: Turn,
 }
 
 impl Batch {
     fn new() -> Box<Self> {
         let events = Events::with_slots(BATCH);
-        Box::new(Self { events, hits: Vec::new(), orphans: Vec::new(), woken: Vec::new() })
+        let turn = Turn::default();
+        Box::new(Self { events, hits: Vec::new(), orphans: Vec::new(), woken: Vec::new(), turn })
     }
 }
 
@@ -114,10 +121,19 @@ impl Poller {
     /// Those of `epoll_wait`, which mean a broken runtime: the descriptor is not an epoll instance.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<usize> {
         self.with_batch(|batch| {
+            let busy = timeout == Some(Duration::ZERO);
+            if busy {
+                batch.turn.give_way_if_due();
+            }
             self.in_kernel.store(true, Ordering::SeqCst);
             let collected = self.epoll.wait(&mut batch.events, timeout);
             // Before anybody is woken: until then `waiting_count` speaks for them.
             self.in_kernel.store(false, Ordering::SeqCst);
+            if busy {
+                batch.turn.note_events(matches!(collected, Ok(1..)));
+            } else {
+                batch.turn.begin();
+            }
             self.round(batch, collected)
         })
     }

@@ -1,0 +1,43 @@
+//! A thread's turn on its processor: how long it has been busy with events, and the end of it.
+//!
+//! Part of what a poller keeps from round to round, so it belongs to the thread that polls. A round that
+//! may sleep begins a new turn; rounds without waiting belong to the turn, and ask before the kernel is
+//! asked for events, so that one batch holds what comes while the thread is away. When it is time to
+//! leave is decided in [`millpond_policy::courtesy`]. A turn without events has no end of this kind: who
+//! only computes gives way when the kernel says so.
+
+use millpond_policy::courtesy::Courtesy;
+
+/// Since when the thread has been busy with events. It gives way from time to time.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    since_ns: u64,
+    /// Whether there were events since.
+    served: bool,
+    courtesy: Courtesy,
+}
+
+impl Turn {
+    /// The thread has slept, or was away.
+    pub(super) fn begin(&mut self) {
+        (self.since_ns, self.served) = (crate::clock::now_ns(), false);
+    }
+
+    /// A round of a thread that has not slept; whether it found any.
+    pub(super) fn note_events(&mut self, any: bool) {
+        self.served |= any;
+    }
+
+    /// Before a round: gives the processor away if it is time.
+    pub(super) fn give_way_if_due(&mut self) {
+        if !self.served {
+            return;
+        }
+        let left_ns = crate::clock::now_ns();
+        if self.courtesy.is_due(self.since_ns, left_ns) {
+            std::thread::yield_now();
+            self.begin();
+            self.courtesy.was_away(left_ns, self.since_ns);
+        }
+    }
+}
