@@ -8,11 +8,15 @@
 
 use millpond_policy::courtesy::Courtesy;
 
+/// A round of more events is a crowd: each waits for the others, far longer than for the processor, and
+/// the thread does not give way.
+const CROWD: usize = 64;
+
 /// Since when the thread has been busy with events. It gives way from time to time.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     since_ns: u64,
-    /// Whether there were events since.
+    /// Whether the last round had events, and was no crowd.
     served: bool,
     courtesy: Courtesy,
 }
@@ -23,9 +27,9 @@ impl Turn {
         (self.since_ns, self.served) = (crate::clock::now_ns(), false);
     }
 
-    /// A round of a thread that has not slept; whether it found any.
-    pub(super) fn note_events(&mut self, any: bool) {
-        self.served |= any;
+    /// A round of a thread that has not slept found so many.
+    pub(super) fn note_events(&mut self, count: usize) {
+        self.served = (1..=CROWD).contains(&count);
     }
 
     /// Before a round: gives the processor away if it is time.
