@@ -5,6 +5,7 @@
 //! unwind its stack from outside: a goroutine that never ends keeps its stack for ever instead
 //! (something may be pinned there).
 
+use crate::poll_stack::Ground;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use millpond_stack::Stack;
 use std::cell::{Cell, UnsafeCell};
@@ -31,6 +32,8 @@ pub(crate) struct Exec {
     pub(crate) task: Cell<Option<&'static Location<'static>>>,
     /// The last park was an accept: what this goroutine starts is spread.
     pub(crate) accepted: Cell<bool>,
+    /// On whose stack it is.
+    pub(crate) ground: Cell<Ground>,
 }
 
 impl Exec {
@@ -43,6 +46,7 @@ impl Exec {
             registered: Cell::new(false),
             task: Cell::new(None),
             accepted: Cell::new(false),
+            ground: Cell::new(Ground::Own),
         }
     }
 

@@ -40,10 +40,12 @@ use crate::g::registry::Registry;
 use crate::g::{G, GInbox, GRef};
 use crate::io::Poller;
 use crate::p::P;
+use crate::poll_stack::Ground;
 use crate::queue::idle::SleepWord;
 use crate::sched::Sched;
 use crate::timers::Timers;
 use millpond_prim::sync::Lock;
+use millpond_stack::SizeClass;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -366,6 +368,15 @@ impl CurrentM {
         // SAFETY: fresh and of this M, and counted: by `running`, and from its first suspension until
         // after the last instruction of the run by the registry.
         unsafe { G::run_first(g, self, away) };
+    }
+
+    /// On whose stack the running goroutine is, to be read and set, and the size of its own.
+    #[inline]
+    pub(crate) fn ground_of_running(&self) -> Option<(&Cell<Ground>, SizeClass)> {
+        let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
+        // SAFETY: as in `task_of_running`.
+        let g = unsafe { g.as_ref() };
+        Some((&g.exec(self).ground, g.spec.class))
     }
 
     /// Whether the code is on a goroutine's stack.
