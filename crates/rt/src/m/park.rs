@@ -5,7 +5,7 @@
 //! to ready a goroutine that is still on its stack.
 
 use super::CurrentM;
-use super::local::Request;
+use super::local::{BUDGET, Request};
 use crate::g::{GRef, Status};
 use crate::wait::{TIMED_OUT, Ticket, WaitReason};
 use std::sync::atomic::Ordering;
@@ -19,6 +19,7 @@ impl CurrentM {
         exec.accepted.set(reason == WaitReason::Accept);
         g.set_reason(reason);
         self.keep(g);
+        self.count_talks(1);
         self.local().request.set(Request::Park { seq });
         exec.suspend();
         g.set_reason(WaitReason::None);
@@ -39,9 +40,16 @@ impl CurrentM {
     /// Lets the others run; the running goroutine goes to the end of the queue. Nothing happens
     /// when no goroutine runs.
     pub(crate) fn yield_now(&self) {
+        self.offer();
+        self.give_way();
+    }
+
+    /// As [`yield_now`](Self::yield_now), of one that was told to.
+    fn give_way(&self) {
         if let Some(g) = self.running() {
             g.set_status(Status::Runnable);
             self.keep(&g);
+            self.count_talks(0);
             self.local().request.set(Request::Yield);
             g.exec(self).suspend();
         }
@@ -60,8 +68,16 @@ impl CurrentM {
 
     #[cold]
     fn spend_last(&self) {
-        self.local().budget.set(super::local::BUDGET);
-        self.yield_now();
+        self.give_way();
+        self.local().budget.set(BUDGET);
+    }
+
+    /// The running goroutine is about to leave its stack: what it spent of its budget, and one more
+    /// if it waits, are `talks`.
+    #[inline]
+    fn count_talks(&self, waits: u64) {
+        let spent = u64::from(BUDGET - self.local().budget.get());
+        self.talks.store(self.talks.load(Ordering::Relaxed) + spent + waits, Ordering::Relaxed);
     }
 
     /// A goroutine that is at home here has become runnable. If a goroutine did it, it runs next:

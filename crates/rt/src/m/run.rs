@@ -11,8 +11,10 @@
 //!
 //! Newest first, because a goroutine that was just readied is usually waited for and warm in the
 //! cache (two that talk run back and forth without touching a queue); 32 in a row, because two
-//! that talk must not starve the rest. Started and fresh work alternate, so neither starves the
-//! other. The global queue is looked at on every 61st turn even if the own never empties (Go's
+//! that talk must not starve the rest; two in a row while fresh work waits in the ring, since those
+//! that are made together probably talk to each other, and are to begin together. Started and fresh
+//! work alternate, so neither starves the other. The global queue is looked at on every 61st turn
+//! even if the own never empties (Go's
 //! number: prime, so that it does not fall in step with anything).
 
 use super::local::{BUDGET, Request};
@@ -30,6 +32,8 @@ use std::time::Duration;
 const FAIR_TICKS: u32 = 61;
 const TIMER_TICKS: u32 = 8;
 const STREAK: u32 = 32;
+/// As [`STREAK`], for started work while fresh work waits.
+const FRESH_STREAK: u32 = 2;
 
 /// The life of an M's thread.
 pub(crate) fn thread_main(sched: Arc<Sched>, index: u32) {
@@ -127,7 +131,7 @@ impl CurrentM {
         if let Some(work) = local.stash.take() {
             return Some(work);
         }
-        let licensed = self.p.has_licence();
+        let licensed = self.p.has_licence() && !self.offers();
         let fair = licensed && tick.is_multiple_of(FAIR_TICKS);
         if let Some(work) = fair.then(|| self.sched().global.pop()).flatten() {
             return Some(work);
@@ -164,7 +168,8 @@ impl CurrentM {
             return None;
         }
         local.streak.set(streak + 1);
-        if let Some(g) = local.next.take() {
+        let started = streak < FRESH_STREAK || !licensed || self.p.ring.len() == 0;
+        if let Some(g) = started.then(|| local.next.take()).flatten() {
             return Some(Work::Goroutine(g));
         }
         licensed.then(|| self.p.take_next()).flatten()
