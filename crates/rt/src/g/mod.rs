@@ -334,9 +334,13 @@ impl GRef {
     pub(crate) fn wait_for(&self, seq: u64, reason: WaitReason, deadline: Option<Instant>) -> u16 {
         let m = self.runs_on();
         if self.wait.outcome().is_none() {
-            match deadline {
-                None => m.park(self, seq, reason),
-                Some(at) => m.park_up_to(self, seq, reason, at),
+            let timed = deadline.is_some();
+            if let Some(at) = deadline {
+                m.set_timer(self, seq, at);
+            }
+            m.park(self, seq, reason);
+            if timed {
+                m.unset_timer(self);
             }
         }
         self.wait.finish()

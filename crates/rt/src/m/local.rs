@@ -3,6 +3,7 @@
 //!
 //! All cells, no locks. Borrows are short and never held across a switch or a call into user code.
 
+use super::offer::Offer;
 use crate::g::GRef;
 use crate::g::store::Cells;
 use crate::queue::ring::Sighting;
@@ -55,6 +56,8 @@ pub(crate) struct Local {
     pub(crate) recruited: Cell<bool>,
     /// What the last search stole, and when: pieces and the exact clock. 0 once it was judged.
     pub(crate) loot: Cell<(u32, u64)>,
+    /// Fresh work that is left to others for now.
+    pub(crate) offer: Cell<Offer>,
     /// Whether this M is counted as a searcher.
     pub(crate) searching: Cell<bool>,
     /// Stacks; `None` until the thread has begun and after it has ended.
@@ -89,6 +92,7 @@ impl Local {
             seen: Cell::new(None),
             recruited: Cell::new(false),
             loot: Cell::new((0, 0)),
+            offer: Cell::new(Offer::None),
             searching: Cell::new(false),
             stacks: RefCell::new(None),
             cells: Cells::new(),

@@ -23,6 +23,7 @@
 pub(crate) mod close;
 mod first;
 mod local;
+mod offer;
 mod park;
 mod place;
 mod run;
@@ -86,6 +87,9 @@ pub(crate) struct M {
     pub(crate) spare_cell_bytes: AtomicUsize,
     /// Odd while a goroutine runs; changes at each switch. Written by this thread, read by sysmon.
     pub(crate) switches: AtomicU64,
+    /// Operations on channels and locks that goroutines here finished, or began to wait for; counted
+    /// when they leave their stacks. Written by this thread, read by thieves.
+    pub(crate) talks: AtomicU64,
     /// The running goroutine, or null. Written by this thread; others may compare, not follow.
     running: AtomicPtr<G>,
     /// sysmon: the running goroutine should yield at its next chance.
@@ -130,6 +134,7 @@ impl M {
             first_run: FirstRun::new(),
             spare_cell_bytes: AtomicUsize::new(0),
             switches: AtomicU64::new(0),
+            talks: AtomicU64::new(0),
             running: AtomicPtr::new(ptr::null_mut()),
             yield_requested: AtomicBool::new(false),
             hogged_ns: AtomicU64::new(0),

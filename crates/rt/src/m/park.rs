@@ -50,13 +50,16 @@ impl CurrentM {
         g.set_reason(WaitReason::None);
     }
 
-    /// As [`park`](Self::park), up to `at`. Apart from it, so that who has no limit does not carry
-    /// one across the switch.
+    /// Before a park of `g` that is to last up to `at`.
     #[inline(never)]
-    pub(crate) fn park_up_to(&self, g: &GRef, seq: u64, reason: WaitReason, at: Instant) {
+    pub(crate) fn set_timer(&self, g: &GRef, seq: u64, at: Instant) {
         let ticket = Ticket::for_goroutine(g.clone(), seq);
         self.timers.insert(crate::clock::ns_of(at), ticket);
-        self.park(g, seq, reason);
+    }
+
+    /// After it.
+    #[inline(never)]
+    pub(crate) fn unset_timer(&self, g: &GRef) {
         if g.wait_word().outcome() != Some(TIMED_OUT) {
             self.timers.forsake();
         }
@@ -74,6 +77,12 @@ impl CurrentM {
     /// Whether there is a goroutine to suspend.
     #[inline(never)]
     fn before_yield(&self) -> bool {
+        self.offer();
+        self.before_giving_way()
+    }
+
+    #[inline]
+    fn before_giving_way(&self) -> bool {
         let Some(g) = self.this() else { return false };
         g.set_status(Status::Runnable);
         self.keep(&g);
@@ -94,8 +103,9 @@ impl CurrentM {
 
     #[cold]
     fn spend_last(&self) {
-        self.local().budget.set(super::local::BUDGET);
-        self.yield_now();
+        if self.before_giving_way() {
+            self.suspend_running();
+        }
     }
 
     /// A goroutine that is at home here has become runnable. If a goroutine did it, it runs next:
