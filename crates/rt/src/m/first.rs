@@ -80,7 +80,8 @@ impl CurrentM {
     fn next_fresh(&self, class: SizeClass) -> Option<GRef> {
         let local = self.local();
         let left = local.short_turns.get();
-        if left == 0 || self.has_messages() || !self.p.has_licence() || self.offers() {
+        let may = self.p.has_licence() && !self.offers() && !self.sched().is_stopping();
+        if left == 0 || self.has_messages() || !may {
             return None;
         }
         let takes_long = crate::clock::coarse_ns() != local.row_since_ns.get();

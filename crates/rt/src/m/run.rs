@@ -18,7 +18,7 @@
 //! even if the own never empties.
 //!
 //! A turn that goes from one goroutine at home here to another is *short*
-//! ([`CurrentM::next_at_home`]): it looks at three words and skips the rest of the loop, which is
+//! ([`CurrentM::next_at_home`]): it looks at a few words and skips the rest of the loop, which is
 //! four fifths of what a switch between two goroutines that talk would cost.
 
 use super::local::{BUDGET, Request};
@@ -110,7 +110,7 @@ impl CurrentM {
         let local = self.local();
         let left = local.short_turns.get();
         let streak = local.streak.get();
-        if left == 0 || streak >= STREAK || self.has_messages() {
+        if left == 0 || streak >= STREAK || self.has_messages() || self.sched().is_stopping() {
             return None;
         }
         if streak >= FRESH_STREAK && self.p.ring.len() > 0 {
