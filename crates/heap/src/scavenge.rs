@@ -101,8 +101,7 @@ pub fn set_limit(bytes: u64) {
 pub fn look_at(counts: &Counts) {
     let limit = LIMIT.load(Relaxed);
     if limit != u64::MAX && counts.idle > 0 {
-        let spans = counts.small.iter().sum::<usize>() + counts.large;
-        let (spans, idle) = ((spans * PAGE) as u64, (counts.idle * PAGE) as u64);
+        let (spans, idle) = ((counts.lent * PAGE) as u64, (counts.idle * PAGE) as u64);
         if idle > room(spans, limit) {
             URGENT.store(true, Relaxed);
         }
@@ -135,6 +134,15 @@ pub fn safe_point() {
         start();
     }
     if URGENT.load(Relaxed) {
+        urgent();
+    }
+}
+
+/// As a pass, since a `fork` must not come in the middle. While another one is at work, it is left to that, or
+/// to the next safe point.
+#[cold]
+fn urgent() {
+    if let Some(_pass) = PASS.try_lock() {
         URGENT.store(false, Relaxed);
         trim(0, None);
     }
@@ -195,8 +203,7 @@ fn pass() -> bool {
 fn in_use_and_idle() -> Option<(u64, u64)> {
     pages::if_any(|pages| {
         let counts = &pages.counts;
-        let spans = counts.small.iter().sum::<usize>() + counts.large;
-        Some(((spans * PAGE) as u64, (counts.idle * PAGE) as u64))
+        Some(((counts.lent * PAGE) as u64, (counts.idle * PAGE) as u64))
     })
 }
 
@@ -218,11 +225,8 @@ fn reclaim_idle() -> bool {
             }
         }
     };
-    let threads = threads::all();
-    for cache in threads.caches() {
-        // A thread in the middle of something is not idle.
-        threads.with_claimed(cache, 0, &mut look);
-    }
+    // A thread in the middle of something is not idle.
+    threads::all().with_each_claimed(&mut look);
     threads::with_common(look);
     busy
 }
