@@ -8,6 +8,9 @@
 //!    last round a run more waits two seconds after its work, for what comes back late.
 //! 3. [`table`] makes ratios of that, and geometric means; [`verdict`] says which of the targets hold.
 //!
+//! On a machine that cannot be quiet for long, rows are run one at a time: `--raw FILE` adds what each has found to a
+//! file, and `--from FILE` makes the tables of it.
+//!
 //! Rows with threads spread by the machine's placement: do not read differences below a third there.
 //!
 //! Rejected: `LD_PRELOAD` of one program for all. Calls through the C library's names cost every peer the same detour,
@@ -22,6 +25,8 @@ use self::options::{Options, USAGE};
 use self::table::{FIGURES, Samples};
 use crate::Problem;
 use crate::cargo;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,6 +53,14 @@ struct Program {
 /// Builds, runs, prints. `Ok(false)`: a run failed.
 pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
     let options = Options::parse(arguments)?;
+    if let Some(file) = &options.from {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let (rows, samples) = table::from_text(&text)
+            .ok_or_else(|| format!("{} was not written by --raw", file.display()))?;
+        print!("{}{}", table::render(&rows, &samples), verdict::render(&rows, &samples));
+        return Ok(true);
+    }
     let wanted = |name: &&&str| options.with.is_empty() || options.with.iter().any(|w| w == *name);
     let mut programs = Vec::new();
     for name in ALLOCATORS.iter().filter(wanted) {
@@ -87,8 +100,12 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
             eprintln!("round {}/{} {row}", round + 1, options.rounds);
         }
     }
-    print!("{}", table::render(&rows, &samples));
-    print!("{}", verdict::render(&rows, &samples));
+    if let Some(file) = &options.raw {
+        let adds = OpenOptions::new().create(true).append(true).open(file);
+        adds.and_then(|mut adds| adds.write_all(table::to_text(&rows, &samples).as_bytes()))
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    print!("{}{}", table::render(&rows, &samples), verdict::render(&rows, &samples));
     Ok(failed == 0)
 }
 

@@ -2,10 +2,12 @@
 
 use super::ALLOCATORS;
 use crate::Problem;
+use std::path::PathBuf;
 
 /// The command line in short.
 pub const USAGE: &str =
-    "usage: cargo xtask bench alloc [--rounds N] [--no-settle] [--with ALLOCATOR]... [ROW]...";
+    "usage: cargo xtask bench alloc [--rounds N] [--no-settle] [--with ALLOCATOR]... [--raw FILE] [ROW]...
+       cargo xtask bench alloc --from FILE";
 
 /// What is measured, and how often.
 #[derive(Debug)]
@@ -14,6 +16,10 @@ pub struct Options {
     pub rounds: usize,
     /// Whether the last round waits two seconds after each row for what comes back late.
     pub settle: bool,
+    /// Where to add what was measured, for `--from`.
+    pub raw: Option<PathBuf>,
+    /// Nothing is run: what is judged has been measured before.
+    pub from: Option<PathBuf>,
     /// Allocators; all when empty.
     pub with: Vec<String>,
     /// Rows; all when empty.
@@ -23,7 +29,14 @@ pub struct Options {
 impl Options {
     /// Reads the arguments after `bench alloc`.
     pub fn parse(arguments: &[String]) -> Result<Options, Problem> {
-        let mut options = Options { rounds: 3, settle: true, with: Vec::new(), rows: Vec::new() };
+        let mut options = Options {
+            rounds: 3,
+            settle: true,
+            raw: None,
+            from: None,
+            with: Vec::new(),
+            rows: Vec::new(),
+        };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let mut value = || {
@@ -36,6 +49,8 @@ impl Options {
                     let bad = || Problem::usage("--rounds needs a number".to_owned(), USAGE);
                     options.rounds = number.ok_or_else(bad)?;
                 }
+                "--raw" => options.raw = Some(value()?.into()),
+                "--from" => options.from = Some(value()?.into()),
                 "--no-settle" => options.settle = false,
                 "--with" => {
                     let name = value()?;

@@ -27,6 +27,36 @@ pub const FLOOR: usize = 5;
 /// Figures of all rounds, by figure, row and allocator.
 pub type Samples = BTreeMap<(usize, usize), BTreeMap<&'static str, Vec<u64>>>;
 
+/// What was measured, a value per line: row, allocator, figure, value.
+pub fn to_text(rows: &[String], samples: &Samples) -> String {
+    let mut text = String::new();
+    for (&(figure, row), found) in samples {
+        for (name, values) in found {
+            values.iter().for_each(|value| {
+                text += &format!("{} {name} {figure} {value}\n", rows[row]);
+            });
+        }
+    }
+    text
+}
+
+/// The other direction; rows come in the order in which they were met. `None`: a line is not understood.
+pub fn from_text(text: &str) -> Option<(Vec<String>, Samples)> {
+    let (mut rows, mut samples) = (Vec::<String>::new(), Samples::new());
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let (row, name) = (words.next()?, words.next()?);
+        let name = ALLOCATORS.into_iter().find(|known| *known == name)?;
+        let (figure, value) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let row = rows.iter().position(|known| known == row).unwrap_or_else(|| {
+            rows.push(row.to_owned());
+            rows.len() - 1
+        });
+        samples.entry((figure, row)).or_default().entry(name).or_default().push(value);
+    }
+    Some((rows, samples))
+}
+
 /// The middle value; the higher one of two.
 pub fn median(values: &[u64]) -> u64 {
     let mut values = values.to_vec();
@@ -133,6 +163,16 @@ mod tests {
         let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
         assert_eq!(line("| a "), "| a | 1.0 | 1.00 | 4.00 |");
         assert_eq!(line("| **geometric"), "| **geometric mean** | | **1.00** | **2.00** |");
+    }
+
+    #[test]
+    fn what_was_measured_is_read_back_as_it_was() {
+        let (rows, mut samples) = (["json".to_owned(), "tiny".to_owned()], Samples::new());
+        samples.entry((TIME, 0)).or_default().insert("system", vec![3, 1, 2]);
+        samples.entry((TIME, 1)).or_default().insert("tcmalloc", vec![7]);
+        let text = to_text(&rows, &samples);
+        assert_eq!(from_text(&text), Some((rows.to_vec(), samples)));
+        assert_eq!(from_text("json nobody 0 1"), None);
     }
 
     #[test]
