@@ -309,9 +309,8 @@ impl Span {
     pub fn is_block(&self, address: usize) -> bool {
         let class = self.geometry();
         let offset = address.wrapping_sub(self.start.get());
-        let size = class.size as usize;
-        offset < class.blocks as usize * size
-            && offset.is_multiple_of(size)
+        offset < class.blocks as usize * class.size as usize
+            && (offset as u64).wrapping_mul(class.magic) < class.magic
             && self.uncarved.load(Relaxed) >> (offset / OS_PAGE) & 1 == 0
     }
 
