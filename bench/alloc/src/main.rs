@@ -1,10 +1,11 @@
 //! One row of the allocator's benchmark, on the allocator that this binary was built with.
 //!
-//! `bench-alloc ROW` runs the row once and prints one line: `row allocator ns start_kib peak_kib end_kib live_kib
-//! floor_kib`. Time is that of the row's work; `start` is what was resident before it, `end` after it, some time later for the
-//! rows that are about giving back; `live` is what the program still holds then, `floor` the pages that hold some of it. Ratios are made by whoever runs all
-//! of them, in turns. `bench-alloc ROW n` does an n-th of the rounds, for runs under a tool that counts
-//! instructions. `bench-alloc ROW settle` waits two seconds before `end` is read, whatever the row.
+//! `bench-alloc ROW` runs the row once and prints one line:
+//! `row allocator ns start_kib peak_kib end_kib live_kib floor_kib`. Time is that of the work; `start` is what was
+//! resident before it, `end` after it, some time later for the rows that are about giving back; `live` is what the
+//! program still holds then, `floor` the pages that hold some of it. Ratios are made by whoever runs all of them, in
+//! turns. `bench-alloc ROW n` does an n-th of the rounds, for runs under a tool that counts instructions. `bench-alloc
+//! ROW settle` waits two seconds before `end` is read, whatever the row.
 //!
 //! Rows are generated from a fixed seed, so that every allocator sees the same requests. Rejected: a harness that
 //! repeats until the figures are steady, which hides what the first touch of memory costs.

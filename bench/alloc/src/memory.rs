@@ -1,7 +1,8 @@
 //! Rows about memory: what is resident when the load has gone.
 //!
-//! A row makes a load, lets it go, and waits as long as the row says; its time is that of the work, without the wait. What
-//! is read is the kernel's figure, so an allocator that only marks its pages as free for the taking is not credited for it.
+//! A row makes a load, lets it go, and waits as long as the row says; its time is that of the work, without the wait.
+//! What is read is the kernel's figure, so an allocator that only marks its pages as free for the taking gets no
+//! credit for it.
 
 use crate::{Outcome, Random, status_kib};
 use std::collections::HashSet;

@@ -15,9 +15,10 @@
 //! into all the full ones all the time. So it *arms* a span when it sets it aside as full
 //! ([`Remote::arm`], which fails if something has come meanwhile). The push that finds it armed
 //! disarms it, takes on a *debt* (`OWED`) and must tell the owner, or the central list if there is
-//! no owner. A span that has room again because its owner freed a block stays armed: a push may then
-//! tell what nobody waits for, but the owner is spared two atomic instructions each time. Until the debt is settled ([`Remote::settle`]) the span is not given back to the page
-//! heap, whatever its counts say: the one who owes still holds its address.
+//! no owner. A span that has room again because its owner freed a block stays armed: a push may
+//! then tell what nobody waits for, but the owner is spared two atomic instructions each time.
+//! Until the debt is settled ([`Remote::settle`]) the span is not given back to the page heap,
+//! whatever its counts say: the one who owes still holds its address.
 //!
 //! Memory orders: a push releases what the freeing thread did to the block, and its link; collect
 //! acquires both. Who brings the last block of a span without an owner has to know that it is the last:

@@ -1,4 +1,7 @@
 //! The command line of `cargo xtask bench alloc`.
+//!
+//! [`Options::parse`] owns its grammar; what is not understood is a [`Problem`] that names it and shows [`USAGE`]. Rows
+//! are not checked here: which there are, the program that has them says.
 
 use super::ALLOCATORS;
 use crate::Problem;
