@@ -28,13 +28,17 @@ fn later(began: Instant, pause: Duration) -> Outcome {
     Outcome { work, end_kib: Some(status_kib("VmRSS:")), ..Outcome::default() }
 }
 
-/// Adds what is still held, and the pages that hold some of it: nobody can give those back.
-fn holding<'a>(mut outcome: Outcome, blocks: impl Iterator<Item = &'a Vec<u8>>) -> Outcome {
-    let mut pages = HashSet::new();
+/// Adds what is still held, and the pages that hold some of it, or of the list: nobody can give those back.
+fn holding<'a, T>(
+    mut outcome: Outcome,
+    list: &[T],
+    blocks: impl Iterator<Item = &'a Vec<u8>>,
+) -> Outcome {
+    let pages_of = |first: usize, bytes: usize| first / 4096..=(first + bytes - 1) / 4096;
+    let mut pages: HashSet<usize> = pages_of(list.as_ptr() as usize, size_of_val(list)).collect();
     for block in blocks {
-        let first = block.as_ptr() as usize;
         outcome.live_kib += block.len();
-        pages.extend(first / 4096..=(first + block.len() - 1) / 4096);
+        pages.extend(pages_of(block.as_ptr() as usize, block.len()));
     }
     outcome.live_kib >>= 10;
     outcome.floor_kib = pages.len() * 4;
@@ -77,7 +81,7 @@ fn server() -> Outcome {
     let outcome = later(began, Duration::from_millis(1500));
     assert!(connections.iter().flatten().all(|one| one.state[0] + one.context[511] == 2));
     let live = connections.iter().flatten();
-    holding(outcome, live.flat_map(|one| [&one.state, &one.context]))
+    holding(outcome, &connections, live.flat_map(|one| [&one.state, &one.context]))
 }
 
 /// 2 GiB of blocks of all small sizes, of which one in twenty stays.
@@ -92,7 +96,7 @@ fn freed_95(pause: Duration) -> Outcome {
         blocks.push(block);
     }
     blocks.retain(|_| random.next(20) == 0);
-    holding(later(began, pause), blocks.iter())
+    holding(later(began, pause), &blocks, blocks.iter())
 }
 
 fn freed_all(pause: Duration) -> Outcome {

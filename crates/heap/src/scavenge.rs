@@ -189,8 +189,8 @@ fn pass() -> bool {
     let mut busy = false;
     if pass.ticks.is_multiple_of(LOOK_TICKS) {
         busy |= reclaim_idle();
-        busy |= sweep(until);
     }
+    busy |= sweep(until);
     let Some((in_use, idle)) = in_use_and_idle() else { return busy };
     let goal = pass.pacer.look(in_use, limit());
     if idle > goal {
@@ -231,10 +231,11 @@ fn reclaim_idle() -> bool {
     busy
 }
 
-/// Step 2: gives back holes of central spans. Stops at `until`, and goes on in the next pass.
+/// Step 2: gives back holes of central spans. Stops at `until`, and goes on in the next pass. The largest blocks
+/// first: their spans have the most holes, and the fewest blocks to look at.
 fn sweep(until: Option<Instant>) -> bool {
     let mut busy = false;
-    for (class, fresh) in FRESH.iter().enumerate() {
+    for (class, fresh) in FRESH.iter().enumerate().rev() {
         if !fresh.swap(false, Relaxed) {
             continue;
         }

@@ -69,10 +69,16 @@ pub fn keeps(row: &str) -> bool {
     row == "server" || row.starts_with("freed-95")
 }
 
+/// Whether a row's time is that of the first touch of its memory: who asks for huge pages then takes a quarter of it,
+/// and cannot give 4 KiB back. Shown, but no part of the mean of what allocation and free cost.
+pub fn is_first_touch(row: &str) -> bool {
+    row.starts_with("freed-")
+}
+
 /// Whether a row is part of the mean of a figure. A program that does nothing has no time of its own.
 fn counts(figure: usize, row: &str) -> bool {
     match figure {
-        TIME => row != "tiny",
+        TIME => row != "tiny" && !is_first_touch(row),
         END | LATER => !keeps(row),
         _ => true,
     }
@@ -98,8 +104,24 @@ pub fn ratios(
 
 /// The geometric mean of an allocator's ratios over the rows that count; `None` if there are none.
 pub fn mean(rows: &[String], samples: &Samples, figure: usize, name: &str) -> Option<f64> {
+    let counted = rows.iter().enumerate().filter(|(_, row)| counts(figure, row));
+    geometric(counted.map(|(number, _)| number), samples, figure, name)
+}
+
+/// As [`mean`], over the rows that are no part of it because of their first touch.
+pub fn first_touch(rows: &[String], samples: &Samples, name: &str) -> Option<f64> {
+    let touching = rows.iter().enumerate().filter(|(_, row)| is_first_touch(row));
+    geometric(touching.map(|(number, _)| number), samples, TIME, name)
+}
+
+fn geometric(
+    rows: impl Iterator<Item = usize>,
+    samples: &Samples,
+    figure: usize,
+    name: &str,
+) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0);
-    for (number, _) in rows.iter().enumerate().filter(|(_, row)| counts(figure, row)) {
+    for number in rows {
         if let Some(&ratio) =
             ratios(samples, figure, number).as_ref().and_then(|(_, r)| r.get(name))
         {
