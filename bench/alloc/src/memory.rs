@@ -28,14 +28,15 @@ fn later(began: Instant, pause: Duration) -> Outcome {
     Outcome { work, end_kib: Some(status_kib("VmRSS:")), ..Outcome::default() }
 }
 
-/// Adds what is still held, and the pages that hold some of it, or of the list: nobody can give those back.
-fn holding<'a, T>(
+/// Adds what is still held, and the pages that hold some of it, or of the list (its address and bytes, once filled):
+/// nobody can give those back.
+fn holding<'a>(
     mut outcome: Outcome,
-    list: &[T],
+    list: (usize, usize),
     blocks: impl Iterator<Item = &'a Vec<u8>>,
 ) -> Outcome {
     let pages_of = |first: usize, bytes: usize| first / 4096..=(first + bytes - 1) / 4096;
-    let mut pages: HashSet<usize> = pages_of(list.as_ptr() as usize, size_of_val(list)).collect();
+    let mut pages: HashSet<usize> = pages_of(list.0, list.1).collect();
     for block in blocks {
         outcome.live_kib += block.len();
         pages.extend(pages_of(block.as_ptr() as usize, block.len()));
@@ -80,8 +81,9 @@ fn server() -> Outcome {
     }
     let outcome = later(began, Duration::from_millis(1500));
     assert!(connections.iter().flatten().all(|one| one.state[0] + one.context[511] == 2));
+    let list = (connections.as_ptr() as usize, size_of_val(&connections[..]));
     let live = connections.iter().flatten();
-    holding(outcome, &connections, live.flat_map(|one| [&one.state, &one.context]))
+    holding(outcome, list, live.flat_map(|one| [&one.state, &one.context]))
 }
 
 /// 2 GiB of blocks of all small sizes, of which one in twenty stays.
@@ -95,8 +97,9 @@ fn freed_95(pause: Duration) -> Outcome {
         total += block.len();
         blocks.push(block);
     }
+    let list = (blocks.as_ptr() as usize, size_of_val(&blocks[..]));
     blocks.retain(|_| random.next(20) == 0);
-    holding(later(began, pause), &blocks, blocks.iter())
+    holding(later(began, pause), list, blocks.iter())
 }
 
 fn freed_all(pause: Duration) -> Outcome {

@@ -24,6 +24,7 @@ use crate::central;
 use crate::classes::{COUNT, PAGE};
 use crate::lock::{Lock, Rank};
 use crate::pages::{self, Counts, Loan};
+use crate::span::{HOLLOW, OS_PAGE};
 use crate::threads;
 use millpond_policy::scavenge::{BUDGET_NS, FLOOR_BYTES, Pacer, TICK_MS, room};
 use millpond_sys::{arena, barrier, hooks};
@@ -200,10 +201,13 @@ fn pass() -> bool {
     busy || idle > goal.min(in_use / 10 + FLOOR_BYTES)
 }
 
+/// Bytes that are in use and may be resident, and free ones.
 fn in_use_and_idle() -> Option<(u64, u64)> {
     pages::if_any(|pages| {
         let counts = &pages.counts;
-        Some(((counts.lent * PAGE) as u64, (counts.idle * PAGE) as u64))
+        let hollow = HOLLOW.load(Relaxed) * OS_PAGE;
+        let in_use = (counts.lent * PAGE).saturating_sub(hollow);
+        Some((in_use as u64, (counts.idle * PAGE) as u64))
     })
 }
 

@@ -34,7 +34,9 @@ use crate::classes::{CLASSES, Class, MAX_BLOCKS, PAGE};
 use crate::misuse;
 use crate::remote::Remote;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed,
+};
 
 /// The link of the last block of a list. No block begins there.
 pub const END: u32 = 0x3_FFF8;
@@ -55,6 +57,11 @@ const CARVE_BLOCKS: usize = 8;
 
 /// In [`Span::class`]: not small blocks.
 pub const NO_CLASS: u8 = u8::MAX;
+
+/// Pages of 4 KiB of all spans of small blocks that are not resident for certain: never touched, or given back. What
+/// is kept free is measured by what is really there, and not by spans that are mostly holes. Changed with the mask of
+/// each span; a sum, so no order is needed.
+pub static HOLLOW: AtomicUsize = AtomicUsize::new(0);
 
 /// What a span is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +192,28 @@ impl Span {
         let all = u32::MAX >> (32 - pages * (PAGE / OS_PAGE) as u32);
         self.uncarved.store(all, Relaxed);
         self.dirty.store(dirty, Relaxed);
+        HOLLOW.fetch_add(self.hollow_pages(), Relaxed);
+    }
+
+    /// The pages of a span of small blocks go back to the page heap, which knows for itself what is resident.
+    pub fn tear_down_small(&self) {
+        HOLLOW.fetch_sub(self.hollow_pages(), Relaxed);
+    }
+
+    /// Pages of 4 KiB that are not resident for certain.
+    fn hollow_pages(&self) -> usize {
+        let all = self.geometry().pages as usize * (PAGE / OS_PAGE);
+        all - self.dirty.load(Relaxed).count_ones() as usize
+    }
+
+    /// Other pages may be resident from here on. Holder only.
+    fn set_dirty(&self, dirty: u32) {
+        let before = self.dirty.load(Relaxed);
+        if before != dirty {
+            self.dirty.store(dirty, Relaxed);
+            let fewer = (before.count_ones() as usize).wrapping_sub(dirty.count_ones() as usize);
+            HOLLOW.fetch_add(fewer, Relaxed);
+        }
     }
 
     /// Makes the record that of one object. The page heap only.
@@ -386,7 +415,7 @@ impl Span {
         if let Some(last) = last {
             self.link(self.word(last), behind);
         }
-        self.dirty.store(dirty, Relaxed);
+        self.set_dirty(dirty);
         self.set_uncarved(uncarved);
         made > 0
     }
@@ -489,7 +518,7 @@ impl Span {
     /// and written to, at any time: what it reaches into may be resident again. Holder only.
     pub fn clean(&self, holes: &Holes) {
         let dirty = self.dirty.load(Relaxed);
-        self.dirty.store(dirty & !holes.pages | dirty & holes.reached, Relaxed);
+        self.set_dirty(dirty & !holes.pages | dirty & holes.reached);
     }
 
     /// The addresses of holes, by runs.

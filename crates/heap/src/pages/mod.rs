@@ -31,7 +31,7 @@ use crate::ground::GROUND;
 use crate::list::address;
 use crate::lock::{Lock, Rank};
 use crate::scavenge;
-use crate::span::{Span, State};
+use crate::span::{HOLLOW, OS_PAGE, Span, State};
 use millpond_sys::arena::Arena;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use summary::{CHUNK_PAGES, LEVELS, Map, level_pages, spans_of_words, words_for};
@@ -426,6 +426,7 @@ impl Pages {
                     self.entry(page).store(none, Ordering::Release);
                 }
                 self.counts.small[span.class()] -= pages;
+                span.tear_down_small();
                 self.put(first, pages, span.dirty.load(Ordering::Relaxed));
             }
         }
@@ -583,6 +584,10 @@ impl Pages {
             .map(|word| word.count_ones())
             .sum();
         let spans: usize = self.spans().map(|span| span.pages.get() as usize).sum();
+        if HOLLOW.load(Ordering::Relaxed) * OS_PAGE > self.counts.small.iter().sum::<usize>() * PAGE
+        {
+            return Err("more pages of spans are said not to be resident than spans have");
+        }
         if spans != self.counts.lent {
             return Err("the number of pages that are lent out is wrong");
         }
