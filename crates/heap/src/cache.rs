@@ -14,7 +14,7 @@
 //! Down, when the current span has no block ([`Cache::refill`]): carve more of it; bring home what
 //! other threads freed; set it aside as full and take the next partial one; look into the inbox; ask
 //! the central list; ask the page heap. Up, when the last block of a span that is not the current one
-//! comes back ([`Cache::emptied`]): few empty spans per class are kept, the others return their pages.
+//! comes back ([`Cache::emptied`]): one empty span per class is kept, the others return their pages.
 //!
 //! `direct` is `current` once more, by the number of words of the request, which saves the fast path
 //! the look-up of the class.
@@ -37,8 +37,8 @@ use crate::threads::Local;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed};
 
-/// Empty spans that a cache keeps, per class: one, and one more for each so many that it owns.
-const SPANS_PER_SPARE: usize = 32;
+/// Empty spans that a cache keeps, per class.
+const SPARES: usize = 1;
 
 /// Stands for "no span": has no block to give.
 static EMPTY: Span = Span::empty();
@@ -277,7 +277,7 @@ impl Cache {
         if span.spare.get() {
             return;
         }
-        if bin.spares.get() <= bin.owned.len() / SPANS_PER_SPARE {
+        if bin.spares.get() < SPARES {
             span.spare.set(true);
             bin.spares.set(bin.spares.get() + 1);
         } else if !span.remote.is_owed() {
