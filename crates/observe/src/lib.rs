@@ -13,5 +13,5 @@ mod goroutines;
 mod memory;
 
 pub use goroutines::{GoroutineDump, goroutines};
-pub use memory::{MemoryStats, memory};
+pub use memory::{MemoryStats, memory, stacks_resident_bytes};
 pub use millpond_rt::{Counts, Goroutine, Status, counts, wait::WaitReason};
