@@ -254,11 +254,12 @@ impl Sysmon {
 
 impl Memory {
     /// Whether one goroutine keeps the M to itself: by the processor time that it has had, since a
-    /// thread that waits for a processor keeps nobody.
+    /// thread that waits for a processor keeps nobody; and by twice that after which it is asked to
+    /// yield, since one that yields when it is asked, as one that accepts does, keeps nobody either.
     fn watch_hog(&mut self, m: &M, now_ns: u64) {
         let Some(cpu_ns) = thread_cpu_ns(m.tid.load(Ordering::Relaxed)) else { return };
         let before_ns = *self.cpu_ns.get_or_insert(cpu_ns);
-        if cpu_ns.saturating_sub(before_ns) >= YIELD_NS {
+        if cpu_ns.saturating_sub(before_ns) >= 2 * YIELD_NS {
             m.hogged_ns.store(now_ns, Ordering::Relaxed);
         }
     }

@@ -26,3 +26,14 @@ pub(super) fn poller() -> io::Result<Arc<Poller>> {
 pub(super) fn spend() {
     crate::coop::spend();
 }
+
+/// What an accepted connection costs beyond one operation: each is a goroutine to start, so a burst of them
+/// keeps the others of this M from their turn for longer than as many reads do.
+const ACCEPT_UNITS: u32 = 7;
+
+/// Charges what an accept costs more than other operations.
+pub(super) fn charge_accept() {
+    if let Some(m) = CurrentM::get() {
+        m.charge(ACCEPT_UNITS);
+    }
+}

@@ -108,7 +108,12 @@ impl<T: AsFd> Source<T> {
         let mut patience = Patience::new(until);
         loop {
             match self.attempt(side, || !host::in_goroutine(), &mut op, &drained) {
-                Attempt::Done(result) => return result,
+                Attempt::Done(result) => {
+                    if reason == WaitReason::Accept {
+                        host::charge_accept();
+                    }
+                    return result;
+                }
                 Attempt::WouldBlock => {
                     self.core.wait(self.get_ref().as_fd(), side, reason, &mut patience)?;
                 }

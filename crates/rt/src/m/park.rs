@@ -101,6 +101,12 @@ impl CurrentM {
         }
     }
 
+    /// The last operation was worth more: `units` off the budget, at whose end the next one yields.
+    pub(crate) fn charge(&self, units: u32) {
+        let left = self.local().budget.get();
+        self.local().budget.set(left.saturating_sub(units).max(1));
+    }
+
     #[cold]
     fn spend_last(&self) {
         if self.before_giving_way() {
