@@ -8,9 +8,10 @@
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use millpond_stack::Stack;
 use std::cell::{Cell, UnsafeCell};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, size_of};
 use std::panic::Location;
 use std::ptr;
+use std::sync::OnceLock;
 
 type Co = Coroutine<(), (), (), Stack>;
 
@@ -26,7 +27,18 @@ pub(crate) struct Exec {
     pub(crate) task: Cell<Option<&'static Location<'static>>>,
     /// The last park was an accept: what this goroutine starts is spread.
     pub(crate) accepted: Cell<bool>,
+    /// The stack is at rest, and has to be woken before it is resumed.
+    pub(crate) at_rest: Cell<bool>,
+    /// Reasons to keep the stack warm that are in force (`crate::rest::Pin`).
+    pub(crate) pins: Cell<u16>,
+    /// For which park the pages below the stack pointer were given back.
+    pub(crate) shrunk: Cell<u16>,
 }
+
+/// Where a suspended coroutine keeps its stack pointer, in words from its start.
+static SAVED_AT: OnceLock<Option<usize>> = OnceLock::new();
+
+const CO_WORDS: usize = size_of::<Co>() / size_of::<usize>();
 
 impl Exec {
     #[inline(always)]
@@ -37,6 +49,9 @@ impl Exec {
             registered: Cell::new(false),
             task: Cell::new(None),
             accepted: Cell::new(false),
+            at_rest: Cell::new(false),
+            pins: Cell::new(0),
+            shrunk: Cell::new(0),
         }
     }
 
@@ -75,6 +90,46 @@ impl Exec {
         debug_assert!(!self.yielder.get().is_null());
         // SAFETY: set at the first run, and the caller is that run.
         unsafe { &*self.yielder.get() }.suspend(());
+    }
+
+    /// Whether [`Self::saved_sp`] knows where to look. Asks a coroutine of its own on the stack that
+    /// `take` gives, the first time: the coroutine does not tell its stack pointer, but the one word of it
+    /// that changes between its start and its first suspension is that.
+    pub(crate) fn knows_saved_sp(take: impl FnOnce() -> Option<Stack>) -> bool {
+        let found = SAVED_AT.get_or_init(|| {
+            let stack = take()?;
+            let inside = stack.limit_addr()..stack.base_addr();
+            let exec = Self::new();
+            let this: *const Self = &raw const exec;
+            // SAFETY: it runs in the two calls below, while `exec` is here.
+            exec.attach(stack, move || unsafe { (*this).suspend() });
+            let before = exec.words()?;
+            let suspended = exec.resume().is_none();
+            let after = exec.words();
+            let ended = if suspended { exec.resume().is_some() } else { true };
+            let after = after.filter(|_| suspended && ended)?;
+            let mut changed = (0..CO_WORDS).filter(|&word| before[word] != after[word]);
+            let at = changed.next().filter(|&word| inside.contains(&after[word]))?;
+            changed.next().is_none().then_some(at)
+        });
+        found.is_some()
+    }
+
+    /// The coroutine as words.
+    fn words(&self) -> Option<[usize; CO_WORDS]> {
+        // SAFETY: this thread alone touches `co`, and it does not run: the caller is not on its stack.
+        let co: *const Co = &**unsafe { &*self.co.get() }.as_ref()?;
+        // SAFETY: a coroutine is words, of pointers and numbers, without padding between them.
+        Some(unsafe { co.cast::<[usize; CO_WORDS]>().read() })
+    }
+
+    /// The stack pointer of the suspended goroutine, below which nothing is live; `None` if it is not
+    /// on its own stack, or has none.
+    pub(crate) fn saved_sp(&self) -> Option<usize> {
+        let sp = self.words()?[(*SAVED_AT.get()?)?];
+        // The yielder is at the base of its own stack.
+        let own = millpond_stack::lookup(self.yielder.get() as usize)?;
+        (own.limit..own.base).contains(&sp).then_some(sp)
     }
 
     /// On the goroutine's stack: runs `f` on the M's own, which has room for anything.

@@ -86,6 +86,7 @@ impl CurrentM {
     /// From time to time, however busy: descriptors, if anybody waits for one, and work of which
     /// there is more than this M gets to.
     fn look_around(&self) {
+        self.rest_excess();
         if self.poller.waiting_count() > 0 || self.adoptees.load(Ordering::Relaxed) > 0 {
             self.poll_events(Some(Duration::ZERO));
         }
@@ -194,6 +195,7 @@ impl CurrentM {
         if g.m().is_null() && !self.start(&g) {
             return;
         }
+        self.unrest(&g);
         let local = self.local();
         loop {
             g.set_status(Status::Running);
