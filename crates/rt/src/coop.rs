@@ -30,7 +30,7 @@ pub fn spend() {
 /// # }).unwrap();
 /// ```
 #[cfg(not(loom))]
-#[inline]
+#[inline(always)]
 pub fn yield_now() {
     match CurrentM::get() {
         Some(m) if m.is_running() => m.yield_now(),

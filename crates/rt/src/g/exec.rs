@@ -55,16 +55,17 @@ impl Exec {
         }
     }
 
-    /// Attaches a stack; `body` runs on it at the first [`Exec::resume`] and must not unwind.
-    pub(crate) fn attach(&self, stack: Stack, body: impl FnOnce() + 'static) {
-        let this: *const Self = self;
-        let co = Co::with_stack(stack, move |yielder, ()| {
-            // SAFETY: the header outlives the run: its M holds a reference until the end.
-            unsafe { &*this }.yielder.set(yielder);
-            body();
-        });
+    /// On the stack of its first run, from which `away` leads back.
+    #[inline]
+    pub(super) fn begin(&self, away: Away) {
+        self.yielder.set(away.0);
+    }
+
+    /// After its first suspension: the stack is its own.
+    #[inline]
+    pub(crate) fn settle(&self, fresh: Fresh) {
         // SAFETY: this thread alone touches `co`, and nothing is resumed before it is set.
-        unsafe { *self.co.get() = Some(ManuallyDrop::new(co)) };
+        unsafe { *self.co.get() = Some(fresh.0) };
     }
 
     /// Switches to the goroutine. `Some(stack)` when it has ended, `None` when it has suspended.
@@ -84,8 +85,9 @@ impl Exec {
         }
     }
 
-    /// On the goroutine's stack: switches to the scheduler, and returns when resumed.
-    #[inline]
+    /// On the goroutine's stack: switches to the scheduler, and returns when resumed. Part of its
+    /// caller: see [`crate::m::park`](super::super::m) on returns that the processor can predict.
+    #[inline(always)]
     pub(crate) fn suspend(&self) {
         debug_assert!(!self.yielder.get().is_null());
         // SAFETY: set at the first run, and the caller is that run.
@@ -99,15 +101,15 @@ impl Exec {
         let found = SAVED_AT.get_or_init(|| {
             let stack = take()?;
             let inside = stack.limit_addr()..stack.base_addr();
-            let exec = Self::new();
-            let this: *const Self = &raw const exec;
-            // SAFETY: it runs in the two calls below, while `exec` is here.
-            exec.attach(stack, move || unsafe { (*this).suspend() });
-            let before = exec.words()?;
-            let suspended = exec.resume().is_none();
-            let after = exec.words();
-            let ended = if suspended { exec.resume().is_some() } else { true };
-            let after = after.filter(|_| suspended && ended)?;
+            // SAFETY: `away` leads from the very stack on which this runs.
+            let mut fresh = Fresh::new(stack, |away| unsafe { &*away.0 }.suspend(()));
+            let before = words(&fresh.0);
+            let suspended = matches!(fresh.0.resume(()), CoroutineResult::Yield(()));
+            let after = words(&fresh.0);
+            let ended = suspended && fresh.run().is_ok();
+            if !ended {
+                return None;
+            }
             let mut changed = (0..CO_WORDS).filter(|&word| before[word] != after[word]);
             let at = changed.next().filter(|&word| inside.contains(&after[word]))?;
             changed.next().is_none().then_some(at)
@@ -115,18 +117,12 @@ impl Exec {
         found.is_some()
     }
 
-    /// The coroutine as words.
-    fn words(&self) -> Option<[usize; CO_WORDS]> {
-        // SAFETY: this thread alone touches `co`, and it does not run: the caller is not on its stack.
-        let co: *const Co = &**unsafe { &*self.co.get() }.as_ref()?;
-        // SAFETY: a coroutine is words, of pointers and numbers, without padding between them.
-        Some(unsafe { co.cast::<[usize; CO_WORDS]>().read() })
-    }
-
     /// The stack pointer of the suspended goroutine, below which nothing is live; `None` if it is not
     /// on its own stack, or has none.
     pub(crate) fn saved_sp(&self) -> Option<usize> {
-        let sp = self.words()?[(*SAVED_AT.get()?)?];
+        // SAFETY: this thread alone touches `co`, and it does not run: the caller is not on its stack.
+        let co = unsafe { &*self.co.get() }.as_ref()?;
+        let sp = words(co)[(*SAVED_AT.get()?)?];
         // The yielder is at the base of its own stack.
         let own = millpond_stack::lookup(self.yielder.get() as usize)?;
         (own.limit..own.base).contains(&sp).then_some(sp)
@@ -139,6 +135,38 @@ impl Exec {
         // SAFETY: as in `suspend`.
         unsafe { &*self.yielder.get() }.on_parent_stack(move || f.call())
     }
+}
+
+/// The way from a stack back to the scheduler.
+#[derive(Clone, Copy)]
+pub(crate) struct Away(*const Yielder<(), ()>);
+
+/// A stack for first runs. It becomes the stack of the first goroutine that suspends on it.
+pub(crate) struct Fresh(ManuallyDrop<Co>);
+
+impl Fresh {
+    /// `body` runs on the stack at [`resume`](Self::resume) and must not unwind.
+    #[inline]
+    pub(crate) fn new(stack: Stack, body: impl FnOnce(Away) + 'static) -> Self {
+        let co = Co::with_stack(stack, move |yielder, ()| body(Away(yielder)));
+        Self(ManuallyDrop::new(co))
+    }
+
+    /// Switches to the stack. The stack if `body` has come to its end; else a goroutine has
+    /// suspended, and what is returned is to [settle](Exec::settle) with it.
+    #[inline]
+    pub(crate) fn run(mut self) -> Result<Stack, Self> {
+        match self.0.resume(()) {
+            CoroutineResult::Yield(()) => Err(self),
+            CoroutineResult::Return(()) => Ok(ManuallyDrop::into_inner(self.0).into_stack()),
+        }
+    }
+}
+
+/// A coroutine as words.
+fn words(co: &Co) -> [usize; CO_WORDS] {
+    // SAFETY: a coroutine is words, of pointers and numbers, without padding between them.
+    unsafe { ptr::from_ref(co).cast::<[usize; CO_WORDS]>().read() }
 }
 
 /// corosensei asks for `Send` so that no yielder reaches the parent's stack, where suspending would

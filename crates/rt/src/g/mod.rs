@@ -31,9 +31,9 @@ pub(crate) mod store;
 use crate::m::{CurrentM, M};
 use crate::queue::inbox::{Inbox, Linked};
 use crate::wait::{WaitReason, WaitWord};
-use exec::Exec;
+use exec::{Away, Exec};
 use join::JoinWord;
-use millpond_stack::{SizeClass, Stack};
+use millpond_stack::SizeClass;
 use registry::Links;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
@@ -201,6 +201,21 @@ impl G {
     }
 }
 
+impl G {
+    /// On a stack from which `away` leads: runs the goroutine, to its end.
+    ///
+    /// # Safety
+    /// `g` is fresh, made by [`cell::make`], and stays valid meanwhile; `on` is its M.
+    #[inline]
+    pub(crate) unsafe fn run_first(g: NonNull<Self>, on: &CurrentM, away: Away) {
+        // SAFETY: valid by contract.
+        let this = unsafe { g.as_ref() };
+        this.exec(on).begin(away);
+        // SAFETY: the table is that of its cell, and this is its one run.
+        unsafe { (this.vtable.run)(g) };
+    }
+}
+
 impl Drop for GRef {
     #[inline]
     fn drop(&mut self) {
@@ -284,15 +299,6 @@ impl GRef {
         unsafe { (self.vtable.free)(self.0) }
     }
 
-    /// Gives a goroutine that has not started the stack on which it will run, on this M.
-    pub(crate) fn attach(&self, on: &CurrentM, stack: Stack) {
-        let raw = self.0;
-        let run = self.vtable.run;
-        // SAFETY: `execute` holds a reference while the goroutine runs for the first time, and the
-        // registry of the M from its first suspension until after the last instruction on the stack.
-        self.exec(on).attach(stack, move || unsafe { run(raw) });
-    }
-
     /// The running goroutine of this thread.
     #[inline]
     pub(crate) fn current() -> Option<Self> {
@@ -304,14 +310,20 @@ impl GRef {
         &self.wait
     }
 
+    /// The M on which this goroutine runs, which it is that asks.
+    #[inline]
+    fn runs_on(&self) -> CurrentM {
+        let here = CurrentM::get().filter(|m| ptr::eq(m.running_ptr(), self.as_ptr()));
+        here.expect("Waiting::park: another goroutine began this wait")
+    }
+
     /// Leaves the stack until wait `seq` of this goroutine is claimed, and finishes that wait.
     ///
     /// # Panics
     /// If the caller is not this goroutine.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait_for(&self, seq: u64, reason: WaitReason, deadline: Option<Instant>) -> u16 {
-        let here = CurrentM::get().filter(|m| ptr::eq(m.running_ptr(), self.as_ptr()));
-        let m = here.expect("Waiting::park: another goroutine began this wait");
+        let m = self.runs_on();
         if self.wait.outcome().is_none() {
             match deadline {
                 None => m.park(self, seq, reason),

@@ -17,6 +17,8 @@ impl CurrentM {
     /// Drops what is queued, fails what is frozen; returns if the thread may end.
     pub(super) fn close(&self) {
         let sched = self.sched();
+        // Whom this M still runs is who is told to end: no short turns to others.
+        self.local().short_turns.set(0);
         // A runner without a task holds nothing of anybody's, so it need not be frozen.
         crate::task::dismiss_runners(self);
         // Handles first, closures after: a closure's drop may wait for any of these.

@@ -39,8 +39,14 @@ pub(crate) struct Local {
     pub(crate) request: Cell<Request>,
     /// Operations left to the running goroutine.
     pub(crate) budget: Cell<u32>,
-    /// Scheduler turns.
-    pub(crate) tick: Cell<u32>,
+    /// Turns until the next at which timers are looked at.
+    pub(crate) short_turns: Cell<u32>,
+    /// How often timers were looked at since all else was.
+    pub(crate) rounds: Cell<u32>,
+    /// Fresh work ran last: those who have started are next.
+    pub(crate) fresh_last: Cell<bool>,
+    /// What runs has not left its stack yet, and others may have their first run on it.
+    pub(crate) first_runs: Cell<bool>,
     /// What was in the ring when this M looked around last.
     pub(crate) seen: Cell<Option<Sighting>>,
     /// Whether the search under way, or about to begin, is one that this M was woken for.
@@ -75,7 +81,10 @@ impl Local {
             streak: Cell::new(0),
             request: Cell::new(Request::None),
             budget: Cell::new(BUDGET),
-            tick: Cell::new(0),
+            short_turns: Cell::new(0),
+            rounds: Cell::new(0),
+            fresh_last: Cell::new(false),
+            first_runs: Cell::new(false),
             seen: Cell::new(None),
             recruited: Cell::new(false),
             loot: Cell::new((0, 0)),

@@ -21,6 +21,7 @@
 //! used for the next thread that is needed.
 
 pub(crate) mod close;
+mod first;
 mod local;
 mod park;
 mod place;
@@ -34,6 +35,7 @@ pub(crate) use run::thread_main;
 pub(crate) use search::RIPE_NS;
 
 use crate::first_run::{FirstRun, Seen};
+use crate::g::exec::Away;
 use crate::g::registry::Registry;
 use crate::g::{G, GInbox, GRef};
 use crate::io::Poller;
@@ -327,6 +329,43 @@ impl CurrentM {
         // SAFETY: as above: the caller is this very goroutine, and done with them before it ends.
         let g = unsafe { g.as_ref() };
         Some((&g.exec(self).pins, &g.rest))
+    }
+
+    /// On the running goroutine's stack: switches to the scheduler, and returns when resumed. Nothing
+    /// happens when no goroutine runs.
+    #[inline(always)]
+    fn suspend_running(&self) {
+        if let Some(g) = NonNull::new(self.running.load(Ordering::Relaxed)) {
+            // SAFETY: while it is suspended the registry of this M refers to it, which the callers
+            // have seen to (`keep`); before and after, whoever runs it does.
+            unsafe { g.as_ref() }.exec(self).suspend();
+        }
+    }
+
+    /// A goroutine is about to have its first run, and its count is kept with `running`.
+    #[inline]
+    fn keep_running(&self, g: GRef) {
+        self.running.store(g.into_raw().as_ptr(), Ordering::Relaxed);
+    }
+
+    /// The count that [`keep_running`](Self::keep_running) gave away. Once for each.
+    #[inline]
+    fn take_running(&self) -> GRef {
+        let g = NonNull::new(self.running.load(Ordering::Relaxed));
+        let g = g.expect("a first run is of somebody");
+        // SAFETY: given away with this pointer, and the caller, on this thread, takes it once: what
+        // has ended or suspended is not `running` any more.
+        unsafe { GRef::from_raw(g) }
+    }
+
+    /// On a stack from which `away` leads: the first run of the goroutine that is kept with `running`, to
+    /// its end.
+    #[inline]
+    fn run_running(&self, away: Away) {
+        let Some(g) = NonNull::new(self.running.load(Ordering::Relaxed)) else { return };
+        // SAFETY: fresh and of this M, and counted: by `running`, and from its first suspension until
+        // after the last instruction of the run by the registry.
+        unsafe { G::run_first(g, self, away) };
     }
 
     /// Whether the code is on a goroutine's stack.

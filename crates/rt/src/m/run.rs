@@ -3,7 +3,8 @@
 //! One turn: take in what came from outside, pick, execute. What is picked:
 //!
 //! ```text
-//!  every 61st turn     timers and poller without waiting; then the global queue before the own
+//!  every 7th turn      timers
+//!  every 63rd turn     poller without waiting; then the global queue before the own
 //!  newest first        Local::next, then P::next     (at most 32 turns in a row)
 //!  then oldest first   Local::ready and the ring, in alternation
 //!  then                global queue ─▶ poller ─▶ search (steal) ─▶ sleep
@@ -12,14 +13,15 @@
 //! Newest first, because a goroutine that was just readied is usually waited for and warm in the
 //! cache (two that talk run back and forth without touching a queue); 32 in a row, because two
 //! that talk must not starve the rest. Started and fresh work alternate, so neither starves the
-//! other. The global queue is looked at on every 61st turn even if the own never empties (Go's
-//! number: prime, so that it does not fall in step with anything).
+//! other. The global queue is looked at on every 63rd turn even if the own never empties.
+//!
+//! A turn that goes from one goroutine at home here to another is *short*
+//! ([`CurrentM::next_at_home`]): it looks at three words and skips the rest of the loop, which is
+//! four fifths of what a switch between two goroutines that talk would cost.
 
 use super::local::{BUDGET, Request};
 use super::{CURRENT, CurrentM, M};
-use crate::g::cell::Unwanted;
-use crate::g::{GRef, Spec, Status, cell};
-use crate::handle::{JoinError, JoinHandle};
+use crate::g::{GRef, Status};
 use crate::quiet::{Bomb, quietly};
 use crate::sched::Sched;
 use crate::work::Work;
@@ -27,9 +29,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-const FAIR_TICKS: u32 = 61;
-const TIMER_TICKS: u32 = 8;
-const STREAK: u32 = 32;
+/// Every how many turns timers are looked at; turns between those may be short.
+const TIMER_TURNS: u32 = 7;
+/// Every how many of those, all else is: 63 turns, which do not fall in step with [`STREAK`].
+const FAIR_ROUNDS: u32 = 9;
+pub(super) const STREAK: u32 = 32;
 
 /// The life of an M's thread.
 pub(crate) fn thread_main(sched: Arc<Sched>, index: u32) {
@@ -61,26 +65,63 @@ impl CurrentM {
                 return self.close();
             }
             self.take_inbox();
-            let tick = self.local().tick.get().wrapping_add(1);
-            self.local().tick.set(tick);
-            if tick.is_multiple_of(FAIR_TICKS) {
-                self.look_around();
-            }
-            if tick.is_multiple_of(TIMER_TICKS) {
-                self.fire_timers();
-            }
+            let fair = self.count_turn();
             if self.is_adopted.load(Ordering::Relaxed) {
                 self.take_back_poller();
             }
             if !self.p.has_licence() {
                 self.try_licence();
             }
-            match self.pick(tick) {
+            match self.pick(fair) {
                 Some(work) => self.run(work),
                 None if !self.sleep() => return,
                 None => {}
             }
         }
+    }
+
+    /// Does what is due on every so many turns. Whether this turn is for the global queue first.
+    fn count_turn(&self) -> bool {
+        let local = self.local();
+        if local.short_turns.get() > 0 {
+            local.short_turns.set(local.short_turns.get() - 1);
+            return false;
+        }
+        local.short_turns.set(TIMER_TURNS - 1);
+        self.fire_timers();
+        let rounds = local.rounds.get() + 1;
+        let fair = rounds == FAIR_ROUNDS;
+        local.rounds.set(if fair { 0 } else { rounds });
+        if fair {
+            self.look_around();
+        }
+        fair
+    }
+
+    /// The short turn: the goroutine to go on with, if it is one that is at home here and nothing
+    /// else could come before it. The loop's other duties wait for [`TIMER_TURNS`] turns at most;
+    /// what others have sent does not wait, since it may be older than what is here.
+    #[inline]
+    fn next_at_home(&self) -> Option<GRef> {
+        let local = self.local();
+        let left = local.short_turns.get();
+        let streak = local.streak.get();
+        if left == 0 || streak >= STREAK || self.has_messages() {
+            return None;
+        }
+        let g = match local.next.take() {
+            Some(g) => {
+                local.streak.set(streak + 1);
+                g
+            }
+            None if self.p.has_work() => return None,
+            None => {
+                local.streak.set(0);
+                local.ready.borrow_mut().pop_front()?
+            }
+        };
+        local.short_turns.set(left - 1);
+        Some(g)
     }
 
     /// From time to time, however busy: descriptors, if anybody waits for one, and work of which
@@ -123,14 +164,13 @@ impl CurrentM {
         }
     }
 
-    fn pick(&self, tick: u32) -> Option<Work> {
+    fn pick(&self, fair: bool) -> Option<Work> {
         let local = self.local();
         if let Some(work) = local.stash.take() {
             return Some(work);
         }
         let licensed = self.p.has_licence();
-        let fair = licensed && tick.is_multiple_of(FAIR_TICKS);
-        if let Some(work) = fair.then(|| self.sched().global.pop()).flatten() {
+        if let Some(work) = (fair && licensed).then(|| self.sched().global.pop()).flatten() {
             return Some(work);
         }
         if let Some(work) = self.pick_newest(licensed) {
@@ -142,7 +182,7 @@ impl CurrentM {
         if licensed && let Some(work) = self.p.take_next() {
             self.push_ring(work);
         }
-        let work = if tick.is_multiple_of(2) {
+        let work = if local.fresh_last.replace(false) {
             self.pop_ready().or_else(|| self.pop_ring(licensed))
         } else {
             self.pop_ring(licensed).or_else(|| self.pop_ready())
@@ -177,7 +217,9 @@ impl CurrentM {
     }
 
     fn pop_ring(&self, licensed: bool) -> Option<Work> {
-        licensed.then(|| self.p.pop()).flatten()
+        let work = licensed.then(|| self.p.pop()).flatten();
+        self.local().fresh_last.set(work.is_some());
+        work
     }
 
     fn run(&self, work: Work) {
@@ -190,106 +232,91 @@ impl CurrentM {
         }
     }
 
-    /// Runs a goroutine until it suspends or ends.
+    /// Runs a goroutine until it suspends or ends, and then those that are next here, as long as
+    /// turns may be short.
     pub(crate) fn execute(&self, g: GRef) {
-        if g.m().is_null() && !self.start(&g) {
-            return;
+        let mut next = Some(g);
+        while let Some(g) = next {
+            if g.m().is_null() {
+                self.run_fresh(g);
+            } else {
+                self.run_until_off(g);
+            }
+            next = self.next_at_home();
         }
+    }
+
+    /// Runs a goroutine that has a stack until it has left it. Part of the loop above: what is not, costs
+    /// each switch a call.
+    #[inline(always)]
+    pub(super) fn run_until_off(&self, mut g: GRef) {
+        self.local().first_runs.set(false);
         self.unrest(&g);
-        let local = self.local();
         loop {
-            g.set_status(Status::Running);
-            local.budget.set(BUDGET);
-            local.request.set(Request::None);
-            self.running.store(g.as_ptr().cast_mut(), Ordering::Relaxed);
-            self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+            self.enter(&g);
+            self.count_switch();
             let ended = g.exec(self).resume();
-            self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
-            self.running.store(std::ptr::null_mut(), Ordering::Relaxed);
-            if self.yield_requested.load(Ordering::Relaxed) {
-                self.yield_requested.store(false, Ordering::Relaxed);
-            }
+            self.count_switch();
+            self.leave();
             if let Some(stack) = ended {
-                return self.finish(g, stack);
+                self.end(g);
+                return self.give_back(stack);
             }
-            match local.request.get() {
-                Request::Park { seq } => {
-                    g.set_since_ns(crate::clock::coarse_ns());
-                    g.set_status(Status::Waiting);
-                    if g.wait_word().commit(seq) {
-                        // Parked. The registry and the tickets hold it; from here on another
-                        // thread may already have made it runnable, into our inbox.
-                        return;
-                    }
-                    // Claimed before it had left: it goes on at once.
-                }
-                Request::Yield => {
-                    local.ready.borrow_mut().push_back(g);
-                    return;
-                }
-                Request::None => crate::say::die("a goroutine suspended without saying why"),
+            match self.let_off(g) {
+                Some(back) => g = back,
+                None => return,
             }
         }
     }
 
-    /// Gives a fresh goroutine a stack and a home. `false` if it will not run.
-    fn start(&self, g: &GRef) -> bool {
-        let mut stacks = self.local().stacks.borrow_mut();
-        let cache = stacks.as_mut().expect("an M has stacks while it works");
-        let stack = match cache.take(g.spec.class) {
-            Ok(stack) => stack,
-            Err(error) => {
-                drop(stacks);
-                self.note_arrived(g);
-                crate::stacks::report_failure(&error);
-                let leftover = cell::end_without_running(g, JoinError::no_stack(error.to_string()));
-                self.as_if_inside(|| drop(leftover));
-                return false;
+    /// The goroutine is about to run.
+    #[inline]
+    pub(super) fn enter(&self, g: &GRef) {
+        let local = self.local();
+        g.set_status(Status::Running);
+        local.budget.set(BUDGET);
+        local.request.set(Request::None);
+        self.running.store(g.as_ptr().cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The goroutine does not run any more.
+    #[inline]
+    pub(super) fn leave(&self) {
+        self.running.store(std::ptr::null_mut(), Ordering::Relaxed);
+        if self.yield_requested.load(Ordering::Relaxed) {
+            self.yield_requested.store(false, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_switch(&self) {
+        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Does what a goroutine asked for as it suspended. Gives it back if it is to go on at once.
+    #[inline(always)]
+    pub(super) fn let_off(&self, g: GRef) -> Option<GRef> {
+        match self.local().request.get() {
+            Request::Park { seq } => {
+                g.set_since_ns(crate::clock::coarse_ns());
+                g.set_status(Status::Waiting);
+                // If it is parked, the registry and the tickets hold it, and another thread may
+                // already have made it runnable, into our inbox. If not, it was claimed before it had left.
+                if g.wait_word().commit(seq) { None } else { Some(g) }
             }
-        };
-        drop(stacks);
-        g.set_m(self.as_ptr());
-        self.enlist(g);
-        if !g.spec.system {
-            self.live.store(self.live.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        }
-        self.note_arrived(g);
-        g.attach(self, stack);
-        true
-    }
-
-    /// A goroutine that was placed here has started, or never will. After it counts as live: a
-    /// first stack takes long, and an M that looked empty meanwhile would be given more.
-    fn note_arrived(&self, g: &GRef) {
-        if g.placed.load(Ordering::Relaxed) {
-            self.arriving.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    fn finish(&self, g: GRef, stack: millpond_stack::Stack) {
-        if !g.spec.system {
-            self.live.store(self.live.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        }
-        self.dismiss(&g);
-        if let Some(cache) = self.local().stacks.borrow_mut().as_mut() {
-            cache.give(stack);
-        }
-        if let Some(unwanted) = cell::end(&g).filter(Unwanted::is_there) {
-            // The handle went away in the last moment. The drop may wait, so it gets a stack; and
-            // it stays on this thread.
-            let spec =
-                Spec { name: Some("drop of a result".into()), system: true, ..g.spec.clone() };
-            let (dropper, handle) = cell::make(self.next_id(), spec, move || drop(unwanted));
-            drop(JoinHandle::<()>::goroutine(handle));
-            self.push_ready(dropper);
+            Request::Yield => {
+                self.local().ready.borrow_mut().push_back(g);
+                None
+            }
+            Request::None => crate::say::die("a goroutine suspended without saying why"),
         }
     }
 
     /// Runs user code on the scheduler's stack, where it blocks the thread if it waits. It counts
     /// as a goroutine that runs, so that sysmon sees it and hands off.
     pub(super) fn as_if_inside(&self, f: impl FnOnce()) {
-        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.count_switch();
         quietly(f);
-        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.count_switch();
     }
 }

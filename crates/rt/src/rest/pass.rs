@@ -120,7 +120,9 @@ impl CurrentM {
             return;
         }
         let age_ns = if far_too_many { 0 } else { BUSY_AGE_NS };
-        self.look(2 * LOOKS, warm - most, BUSY_BATCH, now_ns.saturating_sub(age_ns), false);
+        // A batch beyond: the next one is then not of a few, and chunks are not torn apart.
+        let surplus = warm - most + BUSY_BATCH;
+        self.look(2 * LOOKS, surplus, BUSY_BATCH, now_ns.saturating_sub(age_ns), false);
         if self.registry.warm() == warm {
             rest.excess_ns.set(now_ns + BUSY_PAUSE_NS);
         }
@@ -145,10 +147,11 @@ impl CurrentM {
         while looked < looks
             && let Some(g) = registry.oldest()
         {
-            let verdict = self.judge(g, before_ns, stacks.len() < surplus);
+            let chunk = stacks.last().map(|last: &Parked| last.sp >> CHUNK_SHIFT);
+            let verdict =
+                self.judge(g, before_ns, chunk.filter(|_| stacks.len() >= surplus), surplus);
             if let Verdict::Rest { sp, live_bytes } = verdict {
-                let last = stacks.last().map(|last: &Parked| last.sp >> CHUNK_SHIFT);
-                if stacks.len() >= batch && last != Some(sp >> CHUNK_SHIFT) {
+                if stacks.len() >= batch && chunk != Some(sp >> CHUNK_SHIFT) {
                     break;
                 }
                 let site = sites::of(g.spec.location, rest);
@@ -189,8 +192,8 @@ impl CurrentM {
         looked
     }
 
-    /// Decides about one. `room`: whether one more is to rest.
-    fn judge(&self, g: &G, before_ns: u64, room: bool) -> Verdict {
+    /// Decides about one. When as many rest as should, `only` those of one chunk do still.
+    fn judge(&self, g: &G, before_ns: u64, only: Option<usize>, surplus: usize) -> Verdict {
         let exec = g.exec(self);
         let later = |since_ns| Verdict::Later(since_ns + self.sched().rest.after_ns());
         if g.status() != Status::Waiting {
@@ -206,6 +209,7 @@ impl CurrentM {
             return Verdict::Keep(None);
         };
         let live_bytes = lookup(sp).map_or(0, |slot| slot.base - sp);
+        let room = surplus > 0 && only.is_none_or(|chunk| chunk == sp >> CHUNK_SHIFT);
         if !room || g.spec.system || !g.spec.restable || exec.pins.get() > 0 {
             return Verdict::Keep(below(sp));
         }

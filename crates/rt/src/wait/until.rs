@@ -76,7 +76,7 @@ impl Waiting {
     ///
     /// # Panics
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn park_until(self, reason: WaitReason, until: Until<'_>) -> Outcome {
         match until.context() {
             None => self.park(reason, until.deadline()),
@@ -84,6 +84,7 @@ impl Waiting {
         }
     }
 
+    #[inline(never)]
     fn park_under(self, reason: WaitReason, limit: Option<Instant>, ctx: &Context) -> Outcome {
         let registration = match ctx.enlist_as(self.ticket(), CANCELLED) {
             Ok(registration) => registration,

@@ -71,7 +71,7 @@ impl Waiting {
     ///
     /// # Panics
     /// If another goroutine of the same thread began the wait: only its own may leave its stack.
-    #[inline]
+    #[inline(always)]
     pub fn park(mut self, reason: WaitReason, deadline: Option<Instant>) -> Outcome {
         let outcome = self.leave(reason, deadline);
         drop(self.owner.take());
@@ -85,16 +85,21 @@ impl Waiting {
 
     /// Leaves, unless the wait has ended, and finishes it. By reference: `self` is not copied on the
     /// way to the switch.
+    #[inline(always)]
     fn leave(&self, reason: WaitReason, deadline: Option<Instant>) -> u16 {
         match self.owner() {
             Target::Goroutine(g) => g.wait_for(self.seq, reason, deadline),
-            Target::Cell(cell) => {
-                if cell.word.outcome().is_none() {
-                    self.block_thread(cell, deadline);
-                }
-                cell.word.finish()
-            }
+            Target::Cell(cell) => self.leave_thread(cell, deadline),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_thread(&self, cell: &Cell, deadline: Option<Instant>) -> u16 {
+        if cell.word.outcome().is_none() {
+            self.block_thread(cell, deadline);
+        }
+        cell.word.finish()
     }
 
     /// Withdraws without leaving. `Some(outcome)` if a party was faster.

@@ -60,8 +60,10 @@ pub use receiver::Receiver;
 pub use select::{RecvArm, SendArm};
 pub use sender::Sender;
 
+use crate::wait_list::Key;
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Arc, Guard, Lock};
+use millpond_rt::wait::Waiting;
 use state::State;
 
 /// Makes a channel that buffers up to `capacity` values; with 0, a *rendezvous*: a send waits for
@@ -104,6 +106,13 @@ fn new<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         receivers: AtomicUsize::new(1),
     });
     (Sender { shared: shared.clone() }, Receiver { shared })
+}
+
+/// What the first half of a blocking operation came to. The wait itself is left to the caller's
+/// frame: see `millpond_rt`'s `m/park.rs` on returns that the processor can predict.
+enum Begun<R> {
+    Done(R),
+    Waits(Waiting, Key),
 }
 
 /// What the handles of one channel share.

@@ -8,8 +8,11 @@ use super::future::RecvFuture;
 use super::iter::{IntoIter, Iter, TryIter};
 use super::promise::PromiseKey;
 use super::state::{Handed, Received, State};
-use super::{RecvCtxError, RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain};
+use super::{
+    Begun, RecvCtxError, RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain,
+};
 use crate::until::Until;
+use crate::wait_list::Key;
 use millpond_prim::sync::{Arc, Guard};
 use millpond_rt::wait::{Fired, Outcome, WaitReason, Waiting};
 use millpond_rt::{Context, coop};
@@ -39,28 +42,46 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`] if the channel is closed and empty, or closes while this waits.
+    #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
+        match self.recv_or_register() {
+            Begun::Done(result) => result,
+            Begun::Waits(waiting, key) => {
+                waiting.park(WaitReason::ChanRecv, None);
+                self.finish_recv(key)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn recv_or_register(&self) -> Begun<Result<T, RecvError>> {
         let mut state = self.shared.lock();
         match state.recv() {
             Received::Done(value, fired) => {
                 self.received(state, fired);
-                Ok(value)
+                Begun::Done(Ok(value))
             }
-            Received::Closed => Err(RecvError),
+            Received::Closed => Begun::Done(Err(RecvError)),
             Received::Promised(promise, fired) => {
                 drop(state);
                 drop(fired);
-                self.recv_promised(promise).map_err(|_| RecvError)
+                Begun::Done(self.recv_promised(promise).map_err(|_| RecvError))
             }
             Received::Empty => {
-                match self.wait(state, |waiting| waiting.park(WaitReason::ChanRecv, None)) {
-                    (Handed::Value(value), _) => Ok(value),
-                    (Handed::Nothing, _) => Err(RecvError),
-                    (Handed::Promise(promise), _) => {
-                        self.recv_promised(promise).map_err(|_| RecvError)
-                    }
-                }
+                let waiting = Waiting::begin();
+                let key = state.register_recv(waiting.ticket(), 0, false);
+                Begun::Waits(waiting, key)
             }
+        }
+    }
+
+    #[inline(never)]
+    fn finish_recv(&self, key: Key) -> Result<T, RecvError> {
+        let handed = self.shared.lock().finish_recv(key);
+        match handed {
+            Handed::Value(value) => Ok(value),
+            Handed::Nothing => Err(RecvError),
+            Handed::Promise(promise) => self.recv_promised(promise).map_err(|_| RecvError),
         }
     }
 

@@ -6,8 +6,11 @@
 
 use super::future::SendFuture;
 use super::state::{Sent, State};
-use super::{SendCtxError, SendError, SendTimeoutError, Shared, TrySendError, release, retain};
+use super::{
+    Begun, SendCtxError, SendError, SendTimeoutError, Shared, TrySendError, release, retain,
+};
 use crate::until::Until;
+use crate::wait_list::Key;
 use millpond_prim::sync::{Arc, Guard};
 use millpond_rt::wait::{Fired, Outcome, WaitReason, Waiting};
 use millpond_rt::{Context, coop};
@@ -37,19 +40,32 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// [`SendError`] with the value if the channel is closed, or closes while this waits.
+    #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let mut state = self.shared.lock();
-        match state.send(value) {
-            Sent::Done(fired) => self.sent(state, fired),
-            Sent::Closed(value) => return Err(SendError(value)),
-            Sent::Full(value) => {
-                let park = |waiting: Waiting| waiting.park(WaitReason::ChanSend, None);
-                if let (Some(value), _) = self.wait(state, value, park) {
-                    return Err(SendError(value));
-                }
+        match self.send_or_register(value) {
+            Begun::Done(result) => result,
+            Begun::Waits(waiting, key) => {
+                waiting.park(WaitReason::ChanSend, None);
+                self.finish_send(key).map_or(Ok(()), |value| Err(SendError(value)))
             }
         }
-        Ok(())
+    }
+
+    #[inline(never)]
+    fn send_or_register(&self, value: T) -> Begun<Result<(), SendError<T>>> {
+        let mut state = self.shared.lock();
+        match state.send(value) {
+            Sent::Done(fired) => {
+                self.sent(state, fired);
+                Begun::Done(Ok(()))
+            }
+            Sent::Closed(value) => Begun::Done(Err(SendError(value))),
+            Sent::Full(value) => {
+                let waiting = Waiting::begin();
+                let key = state.register_send(waiting.ticket(), 0, value);
+                Begun::Waits(waiting, key)
+            }
+        }
     }
 
     /// Sends `value` if that is possible without waiting: there is room, or a receiver waits.
@@ -175,8 +191,12 @@ impl<T> Sender<T> {
         let key = state.register_send(waiting.ticket(), 0, value);
         drop(state);
         let outcome = park(waiting);
-        let kept = self.shared.lock().finish_send(key);
-        (kept, outcome)
+        (self.finish_send(key), outcome)
+    }
+
+    #[inline(never)]
+    fn finish_send(&self, key: Key) -> Option<T> {
+        self.shared.lock().finish_send(key)
     }
 
     /// Closes the channel for everyone. What is buffered is still delivered; senders that wait,
