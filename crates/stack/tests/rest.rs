@@ -5,13 +5,15 @@ mod common;
 
 use common::passed_alone;
 use corosensei::{Coroutine, CoroutineResult};
-use millpond_stack::{Config, GuardMode, Parked, Pool, RestMode, SizeClass, Stack, on_fault};
+use millpond_stack::{
+    Config, GuardMode, Origin, Parked, Pool, RestMode, SizeClass, Stack, on_fault,
+};
 use millpond_sys::{AltStack, fault};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
-static TRIPPED: AtomicU32 = AtomicU32::new(0);
+static ORIGIN: Origin = Origin::new();
 
 /// Every way in which stacks rest on this kernel.
 const ROADS: [(&str, &str); 3] =
@@ -79,7 +81,7 @@ fn deep(depth: usize, inner: &mut dyn FnMut()) {
 
 impl Sleeper {
     fn parked(&self, key: usize) -> Parked {
-        Parked { sp: self.sp, tripped: &TRIPPED, key, copy_bytes: 0 }
+        Parked { sp: self.sp, origin: &ORIGIN, key, copy_bytes: 0 }
     }
 
     /// Lets it run to its end; its sum and its stack.
@@ -163,7 +165,7 @@ fn foreign_threads_lose_no_increment_and_see_no_zero() {
             assert_eq!((pool.rest_stats().resting, pool.rest_stats().copy_bytes), (0, 0));
             assert!(mappings_of_stacks() <= mappings);
         }
-        assert!(TRIPPED.load(Ordering::SeqCst) > 0);
+        assert!(ORIGIN.touched() > 0);
     });
 }
 

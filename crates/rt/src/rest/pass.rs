@@ -158,7 +158,7 @@ impl CurrentM {
                 site.note_live(live_bytes);
                 g.rest.measured(live_bytes);
                 let key = std::ptr::from_ref(g) as usize;
-                stacks.push(Parked { sp, tripped: &site.touched, key, copy_bytes: 0 });
+                stacks.push(Parked { sp, origin: &site.origin, key, copy_bytes: 0 });
                 registry.lay_down();
             } else {
                 match verdict {

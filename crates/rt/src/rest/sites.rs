@@ -11,9 +11,10 @@
 
 use super::RestLocal;
 use millpond_prim::sync::Lock;
+use millpond_stack::Origin;
 use std::collections::HashMap;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Sizes that are told apart: up to 64 bytes, up to 128, and so on, to 64 KiB and more.
 const SIZES: usize = 11;
@@ -21,8 +22,8 @@ const SIZES: usize = 11;
 /// One place.
 pub(super) struct Site {
     pub(super) location: &'static Location<'static>,
-    /// Touches by other threads. Atomic: counted up by the handler of a fault.
-    pub(super) touched: AtomicU32,
+    /// What its stacks have in common, and how often other threads have touched them.
+    pub(super) origin: Origin,
     said: AtomicBool,
     /// Goroutines by live bytes at the time at which they were looked at. Atomic, statistics only.
     sizes: [AtomicU64; SIZES],
@@ -46,7 +47,7 @@ pub(super) fn of(location: &'static Location<'static>, local: &RestLocal) -> &'s
     let site = *sites.get_or_insert_default().entry(key(location)).or_insert_with(|| {
         Box::leak(Box::new(Site {
             location,
-            touched: AtomicU32::new(0),
+            origin: Origin::new(),
             said: AtomicBool::new(false),
             sizes: [const { AtomicU64::new(0) }; SIZES],
         }))
@@ -64,7 +65,7 @@ impl Site {
 
     /// Whether other threads use stacks that were started here. Said when it is found first.
     pub(super) fn is_touched(&self) -> bool {
-        let touched = self.touched.load(Ordering::Relaxed) > 0;
+        let touched = self.origin.touched() > 0;
         if touched && !self.said.swap(true, Ordering::Relaxed) {
             crate::say::line(format_args!(
                 "another thread used the stack of a parked goroutine that was started at {}: what is \
@@ -105,7 +106,7 @@ pub fn rest_sites() -> Vec<RestSite> {
         RestSite {
             location: site.location,
             live_bytes: counts.enumerate().map(|(size, count)| (64 << size, count)).collect(),
-            foreign_wakes: site.touched.load(Ordering::Relaxed),
+            foreign_wakes: site.origin.touched(),
         }
     };
     let mut all: Vec<RestSite> = sites.into_iter().map(picture).collect();

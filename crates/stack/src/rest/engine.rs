@@ -20,7 +20,7 @@
 //! How many mappings this costs: none with marks (two for the moment of a call); closed chunks at most
 //! one each, however they are opened, and there are no more of them than [`Engine::may_close`] allows.
 
-use super::block::Block;
+use super::block::{Block, Origin};
 use super::stats::Counters;
 use super::table::Table;
 use super::word::Woke;
@@ -30,7 +30,7 @@ use millpond_sys::rest::{self, Access, Marks, PAGE_BYTES, Road};
 use millpond_sys::{clock, mem, report::Report};
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Mappings that are left to others.
 const RESERVED_MAPPINGS: usize = 16 << 10;
@@ -40,8 +40,8 @@ const RESERVED_MAPPINGS: usize = 16 << 10;
 pub struct Parked {
     /// The saved stack pointer.
     pub sp: usize,
-    /// Counted up by each thread that touches the stack while it is at rest.
-    pub tripped: &'static AtomicU32,
+    /// The place that started its goroutine.
+    pub origin: &'static Origin,
     /// The caller's own.
     pub key: usize,
     /// Set by [`crate::Pool::rest`]: bytes of the copy; 0 if the stack stayed warm.
@@ -149,7 +149,7 @@ impl Engine {
             return None;
         }
         // SAFETY: the caller's promise: suspended, so it may be read.
-        let block = unsafe { Block::allocate(sp, base, parked.tripped)? };
+        let block = unsafe { Block::allocate(sp, base, parked.origin)? };
         if !table.slot(slot).begin() {
             // SAFETY: never published.
             unsafe { block.free() };

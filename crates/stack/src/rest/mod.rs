@@ -29,6 +29,7 @@ mod stats;
 mod table;
 mod word;
 
+pub use block::Origin;
 pub(crate) use engine::Engine;
 pub use engine::Parked;
 pub use stats::RestStats;
