@@ -170,9 +170,10 @@ fn the_first_touch_by_another_thread_ends_rest_for_what_its_place_starts() {
         let before = rest_stats();
         until("it rests", || first.waiting() == 1 && rest_stats().resting > before.resting);
         let address = at.load(Ordering::SeqCst);
-        // SAFETY: a word on the stack of a goroutine that is joined below.
         let touch = move || {
-            unsafe { AtomicU64::from_ptr(address as *mut u64) }.fetch_add(1, Ordering::SeqCst)
+            // SAFETY: a word on the stack of a goroutine that is joined below.
+            let word = unsafe { AtomicU64::from_ptr(address as *mut u64) };
+            word.fetch_add(1, Ordering::SeqCst)
         };
         assert_eq!(thread::spawn(touch).join().unwrap(), 5);
         assert_eq!(rest_stats().foreign_wakes, before.foreign_wakes + 1);

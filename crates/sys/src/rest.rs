@@ -80,7 +80,8 @@ pub unsafe fn protect(range: Range<usize>, access: Access) -> io::Result<()> {
         Access::Write => MprotectFlags::READ | MprotectFlags::WRITE,
     };
     // SAFETY: the caller's promise.
-    Ok(unsafe { rmm::mprotect(range.start as *mut c_void, range.len(), flags)? })
+    unsafe { rmm::mprotect(range.start as *mut c_void, range.len(), flags)? };
+    Ok(())
 }
 
 /// Gives pages back. Other than [`mem::discard`] it refuses what somebody has locked.

@@ -195,6 +195,10 @@ pub const PROJECT: Exceptions = Exceptions {
             reason: "a lock-free list through the nodes themselves",
         },
         UnsafeFile {
+            path: "crates/rt/src/rest/pass.rs",
+            reason: "puts suspended goroutines of its own M to rest, and wakes them",
+        },
+        UnsafeFile {
             path: "crates/rt/src/scope/child.rs",
             reason: "starts goroutines that borrow from a frame that waits for them",
         },
