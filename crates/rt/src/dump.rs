@@ -134,6 +134,8 @@ pub struct Counts {
     pub idle_threads: usize,
     /// Memory of ended goroutines that is kept for new ones, in bytes. At most 512 KiB a thread.
     pub spare_cell_bytes: usize,
+    /// Goroutines that have been parked at least once and whose stacks are not at rest.
+    pub warm: usize,
 }
 
 /// Counts of the caller's runtime (or the process's, on a plain thread).
@@ -154,6 +156,7 @@ fn count(sched: &Sched) -> Counts {
         threads: sched.threads(),
         idle_threads: sched.idle.count(),
         spare_cell_bytes: sum(|m| &m.spare_cell_bytes),
+        warm: ms.iter().map(|m| m.registry.warm()).sum(),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use millpond_rt::wait::{WaitReason, Waiting};
 use millpond_rt::{
-    Builder, GoBuilder, Goroutine, Rest, block_on, go, goroutines, rest_sites, rest_stats, scope,
-    set_warm_stacks, with_stack, yield_now,
+    Builder, GoBuilder, Goroutine, Rest, block_on, counts, go, goroutines, rest_sites, rest_stats,
+    scope, set_warm_stacks, with_stack, yield_now,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -100,6 +100,7 @@ fn what_is_on_a_stack_is_there_after_rest_however_deep() {
                 })
                 .collect();
             until("all are at rest", || rest_stats().resting >= COUNT);
+            assert!(counts().warm < COUNT);
             assert!(rest_stats().saved_bytes() > COUNT * 2048, "{}", rest_stats());
             gate.open();
             for (index, handle) in handles.into_iter().enumerate() {

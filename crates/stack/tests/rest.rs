@@ -272,26 +272,6 @@ fn what_somebody_has_locked_stays_in_memory_and_whole() {
 }
 
 #[test]
-fn words_of_a_resting_stack_are_read_from_its_copy() {
-    on_each_road("words_of_a_resting_stack_are_read_from_its_copy", |pool| {
-        let sleepers = sleepers(pool, SizeClass::Kib64, 2);
-        let mut words = [[0; COUNTERS]; 2];
-        for (round, words) in words.iter_mut().enumerate() {
-            if round == 1 {
-                assert_eq!(rest(pool, &sleepers), 2);
-            }
-            // SAFETY: suspended, and nobody wakes it.
-            assert_eq!(unsafe { pool.peek(sleepers[1].counters, words) }, COUNTERS);
-        }
-        assert_eq!(words, [[START; COUNTERS]; 2]);
-        assert_eq!(pool.rest_stats().woken, 0);
-        for sleeper in sleepers {
-            sleeper.finish(pool);
-        }
-    });
-}
-
-#[test]
 fn a_deep_stack_that_became_shallow_gives_back_what_is_below() {
     on_each_road("a_deep_stack_that_became_shallow_gives_back_what_is_below", |pool| {
         let stack = pool.take(SizeClass::Kib64).unwrap();

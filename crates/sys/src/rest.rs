@@ -17,7 +17,7 @@
 //! kernel may be told not to allow it (`proc_mem.force_override`), and then [`Road::closing`] says so.
 //!
 //! Everything that puts back is async-signal-safe: it runs in the handler of a fault. It needs whole
-//! pages, and a signal stack has no room for one, so there are some for all threads ([`Scratch`]).
+//! pages, and a signal stack has no room for one, so there are some for all threads (`Scratch`).
 //!
 //! *`fork`.* Descriptors of the parent would write into the parent's memory. A page that the kernel
 //! wipes in the child says where we are; a child has one thread, from which nothing has to be hidden.

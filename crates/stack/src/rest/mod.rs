@@ -217,29 +217,6 @@ impl Pool {
         dead.len()
     }
 
-    /// Copies words of a parked stack from `addr` on, out of its copy if it is at rest; how many.
-    ///
-    /// # Safety
-    /// The stack's goroutine is suspended and not woken meanwhile, with `addr` at or above its stack
-    /// pointer.
-    pub unsafe fn peek(&self, addr: usize, words: &mut [u64]) -> usize {
-        let Some((region, slot, _, base)) = Region::find(addr) else { return 0 };
-        let count = words.len().min(base.saturating_sub(addr) / 8);
-        let resting = region.table().map(|table| table.slot(slot)).filter(|slot| slot.is_resting());
-        let Some(slot) = resting else {
-            for (index, word) in words[..count].iter_mut().enumerate() {
-                // SAFETY: the caller's promise: live bytes of a suspended stack.
-                *word = unsafe { ((addr + index * 8) as *const u64).read_volatile() };
-            }
-            return count;
-        };
-        // SAFETY: its owner, who alone frees the copy, does not wake it meanwhile.
-        let block = unsafe { Block::at(slot.block()) };
-        let Some(skip) = addr.checked_sub(base - block.live_bytes()) else { return 0 };
-        let found = block.unpack(base).skip(skip / 8);
-        words[..count].iter_mut().zip(found).map(|(word, found)| *word = found).count()
-    }
-
     /// What rest has done in this pool.
     pub fn rest_stats(&self) -> RestStats {
         self.rest.as_ref().map(|engine| engine.counters.read()).unwrap_or_default()

@@ -97,11 +97,6 @@ impl SlotWord {
         (self.0.load(Ordering::Acquire) & !STATE) as usize
     }
 
-    /// Whether the stack is at rest, to be asked by its owner or whoever keeps the owner from waking it.
-    pub(crate) fn is_resting(&self) -> bool {
-        self.0.load(Ordering::Acquire) & STATE == RESTING
-    }
-
     /// Anyone: returns when the content is back. `open` opens the chunk, `restore` puts the content
     /// of a copy back; each is called by one thread at a time.
     pub(crate) fn wake(
@@ -340,7 +335,7 @@ mod tests {
         let (slot, chunk) = (SlotWord::new(), ChunkWord::new());
         assert!(slot.begin() && !slot.begin());
         slot.publish(64);
-        assert!(slot.is_resting() && !slot.begin());
+        assert!(!slot.is_warm() && !slot.begin());
         assert_eq!((slot.block(), slot.take()), (64, None));
         assert_eq!(slot.wake(&chunk, || unreachable!(), |_| ()), Woke::Ours);
         assert_eq!(slot.wake(&chunk, || unreachable!(), |_| ()), Woke::Others);
