@@ -5,6 +5,8 @@
 //! and a decision that went wrong in production can be replayed from its log line.
 //!
 //! - [`backoff`]: how long an accept loop waits when descriptors run out, and when it says so.
+//! - [`courtesy`]: when a busy thread gives its processor away.
+//! - [`patience`]: what a thief leaves to the owner of a queue.
 //! - [`scavenge`]: how much free memory the allocator keeps.
 //! - [`spread`]: which of several Ms takes the next goroutine.
 //! - [`sysmon`]: when the monitor looks next, and what it does about a goroutine that runs for long.
@@ -15,6 +17,8 @@
 
 pub mod backoff;
 pub mod calm;
+pub mod courtesy;
+pub mod patience;
 pub mod scavenge;
 pub mod spread;
 pub mod sysmon;

@@ -8,6 +8,7 @@
 //! the flag down, under the same lock.
 
 use crate::context::{Context, ContextError};
+use crate::poll_stack;
 use crate::wait::{Outcome, Ticket, Until, WaitReason, Waiting};
 use millpond_prim::sync::Lock;
 use std::future::Future;
@@ -87,7 +88,7 @@ pub(crate) fn block_on_until<F: Future>(
     let waker = Waker::from(parker.clone());
     let mut cx = task::Context::from_waker(&waker);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+        if let Poll::Ready(output) = poll_stack::run(|| future.as_mut().poll(&mut cx)) {
             return Ok(output);
         }
         let waiting = Waiting::begin();

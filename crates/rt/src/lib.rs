@@ -95,6 +95,8 @@ mod panics;
 #[cfg(not(loom))]
 pub mod place;
 #[cfg(not(loom))]
+mod poll_stack;
+#[cfg(not(loom))]
 mod quiet;
 #[cfg(not(loom))]
 mod rest;

@@ -10,6 +10,7 @@
 //! goroutine's name and location, which do not change while it runs.
 
 use crate::m::CurrentM;
+use crate::poll_stack::Ground;
 use millpond_sys::AltStack;
 use millpond_sys::fault::{self, Fault};
 use millpond_sys::report::Report;
@@ -46,7 +47,8 @@ fn on_fault(addr: usize, _fault: &Fault) -> bool {
     let m = CurrentM::get();
     let task = m.and_then(|m| m.task_of_running().and_then(std::cell::Cell::get));
     let g = m.and_then(|m| m.running());
-    let on_own_stack = g.as_ref().is_some_and(|g| g.spec.class == slot.class);
+    let ground = m.as_ref().zip(g.as_ref()).map(|(m, g)| g.exec(m).ground.get());
+    let on_own_stack = ground.is_some_and(|ground| ground != Ground::Chosen);
     match (task, &g) {
         (Some(spawned), _) => {
             report.str("a task, spawned at ").str(spawned.file());

@@ -25,11 +25,18 @@ pub(crate) struct P {
     /// Whether this M may take fresh work. Set by its thread; cleared by its thread or by sysmon,
     /// whoever swaps first.
     licence: AtomicBool,
+    /// Whether thieves may take from the ring without waiting. Written by the owner, read by thieves.
+    offered: AtomicBool,
 }
 
 impl P {
     pub(crate) fn new() -> Self {
-        Self { ring: WorkRing::new(), next: WorkSlot::default(), licence: AtomicBool::new(false) }
+        Self {
+            ring: WorkRing::new(),
+            next: WorkSlot::default(),
+            licence: AtomicBool::new(false),
+            offered: AtomicBool::new(false),
+        }
     }
 
     #[inline]
@@ -46,6 +53,16 @@ impl P {
     /// runtime's count.
     pub(crate) fn revoke(&self) -> bool {
         self.licence.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the owner leaves its ring to others for now. A hint.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.offered.load(Ordering::Relaxed)
+    }
+
+    /// Owner.
+    pub(crate) fn set_offered(&self, offered: bool) {
+        self.offered.store(offered, Ordering::Relaxed);
     }
 
     /// Owner: makes `work` the next; what was next is returned, to be queued.

@@ -35,6 +35,9 @@ pub(crate) const MAX_MS: usize = 1024;
 /// what does so once does so again, and what is placed there would wait for it each time.
 const HOGGED_FOR_NS: u64 = 2_000_000_000;
 
+/// Calls in a row that did not pay, after which a calm holds for offers, too.
+const DISCOURAGING: u32 = 4;
+
 /// One runtime. See the module documentation.
 pub(crate) struct Sched {
     me: Weak<Sched>,
@@ -51,6 +54,8 @@ pub(crate) struct Sched {
     growing: Lock<Vec<u32>>,
     /// Threads of Ms that run. Atomic.
     threads: AtomicUsize,
+    /// Threads of Ms that have begun, ever. Atomic: counted under the lock of `frozen`.
+    begun: AtomicUsize,
     /// Licences that no M holds. Atomic.
     licences: AtomicUsize,
     pub(crate) global: Global,
@@ -64,7 +69,7 @@ pub(crate) struct Sched {
     stopping: AtomicBool,
     /// Ms that sleep for good after `stopping`, because stacks are frozen on them.
     frozen: Mutex<usize>,
-    /// Rung when an M's thread ends or freezes.
+    /// Rung when an M's thread begins, ends or freezes.
     changed: Condvar,
 }
 
@@ -85,6 +90,7 @@ impl Sched {
             m_count: AtomicUsize::new(0),
             growing: Lock::new(Vec::new()),
             threads: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
             licences: AtomicUsize::new(procs),
             global: Global::default(),
             idle: Idle::new(),
@@ -98,7 +104,10 @@ impl Sched {
         });
         let started = (0..procs).try_for_each(|_| sched.add_m().map(drop));
         match started.and_then(|()| crate::sysmon::start(&sched)) {
-            Ok(()) => Ok(sched),
+            Ok(()) => {
+                sched.wait_for_threads();
+                Ok(sched)
+            }
             Err(error) => {
                 sched.stop();
                 Err(error)
@@ -168,6 +177,11 @@ impl Sched {
         crate::clock::coarse_ns() < self.calm_until_ns.load(Ordering::Relaxed)
     }
 
+    /// Whether it is calm and even an offer should call nobody: several calls in a row did not pay.
+    pub(crate) fn is_discouraged(&self) -> bool {
+        self.calls_unpaid.load(Ordering::Relaxed) >= DISCOURAGING && self.is_calm()
+    }
+
     /// An M that was woken to help has seen what there was. Several at once may count each other
     /// out; the next calls set it right.
     pub(crate) fn note_call(&self, paid: bool, now_ns: u64) {
@@ -187,6 +201,11 @@ impl Sched {
     pub(crate) fn recruit_surely(&self) {
         std::sync::atomic::fence(Ordering::SeqCst);
         self.recruit();
+    }
+
+    /// Whether a processor has nothing to do: nobody has its licence, or who has it searches. A hint.
+    pub(crate) fn anybody_idle(&self) -> bool {
+        self.free_licences() > 0 || self.idle.searching() > 0
     }
 
     /// How many Ms may search at once.
@@ -276,9 +295,11 @@ impl Sched {
         };
         self.threads.fetch_add(1, Ordering::SeqCst);
         let sched = self.keep_alive();
-        let spawned = std::thread::Builder::new()
-            .name(format!("millpond-m{index}"))
-            .spawn(move || thread_main(sched, index));
+        let spawned =
+            std::thread::Builder::new().name(format!("millpond-m{index}")).spawn(move || {
+                sched.thread_began();
+                thread_main(sched, index);
+            });
         match spawned {
             Ok(_) => Ok(index),
             Err(error) => {
@@ -286,6 +307,24 @@ impl Sched {
                 retired.push(index);
                 Err(error)
             }
+        }
+    }
+
+    /// The thread of an M has begun.
+    fn thread_began(&self) {
+        // Under the lock, so that who waits for it does not miss the bell.
+        let _ordered = self.lock_frozen();
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// Waits until the threads of a new runtime run. The kernel may start one behind another on the
+    /// same processor, where it would come milliseconds late: too late for what the first goroutine
+    /// starts, which stays where it has begun.
+    fn wait_for_threads(&self) {
+        let mut frozen = self.lock_frozen();
+        while self.begun.load(Ordering::Relaxed) < self.procs {
+            frozen = self.changed.wait(frozen).unwrap_or_else(|poison| poison.into_inner());
         }
     }
 

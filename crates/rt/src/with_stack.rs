@@ -5,6 +5,7 @@
 //! comes from the pool and goes back to it, also when `f` panics.
 
 use crate::m::CurrentM;
+use crate::poll_stack::{Ground, Stand};
 use crate::stacks;
 use millpond_stack::{Stack, class_for};
 
@@ -32,6 +33,9 @@ pub fn with_stack<R>(bytes: usize, f: impl FnOnce() -> R) -> R {
     let stack = roomy(take)
         .unwrap_or_else(|error| panic!("with_stack: no stack of {bytes} bytes: {error}"));
     let mut taken = Taken(Some(stack));
+    let m = CurrentM::get();
+    let ground = m.as_ref().and_then(CurrentM::ground_of_running);
+    let _back = ground.map(|(ground, _)| Stand::on(Ground::Chosen, ground));
     corosensei::on_stack(taken.0.as_mut().expect("taken a line above"), f)
 }
 

@@ -107,6 +107,10 @@ impl WorkRing {
     pub(crate) fn ripe(&self, then: Sighting) -> u32 {
         self.0.ripe(then)
     }
+
+    pub(crate) fn left_since(&self, then: Sighting) -> u32 {
+        self.0.left_since(then)
+    }
 }
 
 /// A place for one piece of work, swapped by anyone.

@@ -99,7 +99,7 @@ fn what_is_on_a_stack_is_there_after_rest_however_deep() {
                     })
                 })
                 .collect();
-            until("all are at rest", || rest_stats().resting >= COUNT);
+            until("all are at rest", || rest_stats().resting >= before.resting + COUNT);
             assert!(counts().warm < COUNT);
             assert!(rest_stats().saved_bytes() > COUNT * 2048, "{}", rest_stats());
             gate.open();
@@ -273,7 +273,8 @@ fn nothing_rests_within_the_budget_and_a_smaller_one_takes_effect() {
             .collect();
         // Main is the 51st that is warm while it sleeps, or not.
         until("those beyond rest", || rest_stats().resting - before.resting >= 70);
-        assert!(rest_stats().resting - before.resting <= 71);
+        // What is in the last one's chunk may go with it.
+        assert!(rest_stats().resting - before.resting <= 71 + 31);
         set_warm_stacks(10);
         until("more of them rest", || rest_stats().resting - before.resting >= 110);
         set_warm_stacks(usize::MAX);

@@ -27,6 +27,9 @@ use std::time::Duration;
 pub enum Interest {
     /// Both directions of a socket or pipe, edge-triggered: each change is reported once.
     Edges,
+    /// The reading direction of a socket or pipe, edge-triggered. An error or a hang-up is reported
+    /// to both.
+    ReadEdges,
     /// A bell or another descriptor that is only read, edge-triggered.
     EdgeRead,
     /// Reported for as long as it can be read.
@@ -38,6 +41,7 @@ impl Interest {
         use epoll::EventFlags as E;
         match self {
             Self::Edges => E::IN | E::OUT | E::RDHUP | E::PRI | E::ET,
+            Self::ReadEdges => E::IN | E::RDHUP | E::PRI | E::ET,
             Self::EdgeRead => E::IN | E::ET,
             Self::LevelRead => E::IN,
         }

@@ -207,6 +207,18 @@ pub const PROJECT: Exceptions = Exceptions {
             reason: "takes wakers apart and puts them together again, to keep half of each",
         },
         UnsafeFile {
+            path: "crates/rt/src/wait/line.rs",
+            reason: "a line through the waiters themselves, and values handed over in them",
+        },
+        UnsafeFile {
+            path: "crates/rt/src/wait/place.rs",
+            reason: "holds a value for whoever the protocol of lines says",
+        },
+        UnsafeFile {
+            path: "crates/rt/src/wait/ticket.rs",
+            reason: "packs the reference to a waiter into one word",
+        },
+        UnsafeFile {
             path: "crates/rt/src/work.rs",
             reason: "packs a goroutine or a task into one word",
         },

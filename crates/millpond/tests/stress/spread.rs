@@ -1,23 +1,29 @@
-//! Connections spread over the threads, because they stay where they start.
+//! Connections spread over the threads, because they stay where they start; and so do those that only
+//! yield, because they need nobody.
 
 use crate::harness::{Run, Table, as_main_with};
 use crate::table;
 use millpond::net::{TcpListener, TcpStream};
 use millpond::sync::WaitGroup;
-use millpond::{Builder, chan, go};
-use std::collections::BTreeMap;
+use millpond::{Builder, chan, go, yield_now};
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 pub const TESTS: Table = table![
     what_an_accepting_goroutine_starts_is_spread,
     what_asks_for_it_is_spread,
     what_asks_for_its_maker_s_thread_is_there,
+    those_that_only_yield_use_both_processors,
 ];
 
-pub const SCENARIOS: Table = table![accepted, asked, local];
+pub const SCENARIOS: Table = table![accepted, asked, local, yielders];
 
 const PROCS: usize = 4;
 const COUNT: usize = 800;
+
+/// For what the kernel has a part in.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many goroutines of this name live on each M.
 fn per_m(name: &str) -> BTreeMap<u32, usize> {
@@ -116,4 +122,34 @@ fn local() {
 
 fn what_asks_for_its_maker_s_thread_is_there() {
     Run::of("local").passes();
+}
+
+/// On how many threads eight goroutines start that do nothing but yield.
+fn threads_of_yielders() -> usize {
+    let yielder = || {
+        let thread = std::thread::current().id();
+        (0..2_000).for_each(|_| yield_now());
+        thread
+    };
+    let handles: Vec<_> = (0..8).map(|_| go(yielder)).collect();
+    let threads: HashSet<_> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
+    threads.len()
+}
+
+/// How soon a thread comes that was called is the kernel's affair, so not each round need succeed.
+fn yielders() {
+    as_main_with(2, || {
+        let began = Instant::now();
+        let (mut rounds, mut spread) = (0, 0);
+        while spread < 5 {
+            assert!(began.elapsed() < PATIENCE, "{spread} of {rounds} rounds used two threads");
+            rounds += 1;
+            spread += usize::from(threads_of_yielders() == 2);
+        }
+        println!("{spread} of {rounds} rounds used two threads");
+    });
+}
+
+fn those_that_only_yield_use_both_processors() {
+    Run::of("yielders").passes();
 }

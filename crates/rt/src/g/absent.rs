@@ -4,7 +4,8 @@
 //! case of a wait is a type without values. Everything that protocols share with goroutines (the
 //! wait word, tickets, queues) is then explored with threads and futures as waiters.
 
-use crate::wait::{WaitReason, WaitWord};
+use crate::wait::{Place, WaitReason, WaitWord};
+use std::ptr::NonNull;
 use std::time::Instant;
 
 /// No goroutine exists in a model.
@@ -18,6 +19,14 @@ impl GRef {
 
     pub(crate) fn wait_word(&self) -> &WaitWord {
         match *self {}
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        match *self {}
+    }
+
+    pub(crate) fn into_raw(self) -> NonNull<()> {
+        match self {}
     }
 
     pub(crate) fn wait_for(&self, _: u64, _: WaitReason, _: Option<Instant>) -> u16 {

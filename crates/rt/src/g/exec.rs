@@ -5,6 +5,7 @@
 //! unwind its stack from outside: a goroutine that never ends keeps its stack for ever instead
 //! (something may be pinned there).
 
+use crate::poll_stack::Ground;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use millpond_stack::Stack;
 use std::cell::{Cell, UnsafeCell};
@@ -13,12 +14,17 @@ use std::panic::Location;
 use std::ptr;
 use std::sync::OnceLock;
 
+/// The lines of a stack that a goroutine touches as it goes on: its own frame and that of a send or receive.
+const PREFETCH: usize = 4;
+
 type Co = Coroutine<(), (), (), Stack>;
 
 /// Coroutine and yielder of one goroutine. See the module documentation.
 pub(crate) struct Exec {
     /// `None` before the first run and after the end.
     co: UnsafeCell<Option<ManuallyDrop<Co>>>,
+    /// Where its stack was left last: a hint for the cache.
+    top: Cell<*const u8>,
     /// Points into the goroutine's own stack; valid from its first run to its end.
     yielder: Cell<*const Yielder<(), ()>>,
     /// In the registry of its M.
@@ -33,6 +39,8 @@ pub(crate) struct Exec {
     pub(crate) pins: Cell<u16>,
     /// For which park the pages below the stack pointer were given back.
     pub(crate) shrunk: Cell<u16>,
+    /// On whose stack it is.
+    pub(crate) ground: Cell<Ground>,
 }
 
 /// Where a suspended coroutine keeps its stack pointer, in words from its start.
@@ -45,6 +53,7 @@ impl Exec {
     pub(super) fn new() -> Self {
         Self {
             co: UnsafeCell::new(None),
+            top: Cell::new(ptr::null()),
             yielder: Cell::new(ptr::null()),
             registered: Cell::new(false),
             task: Cell::new(None),
@@ -52,6 +61,7 @@ impl Exec {
             at_rest: Cell::new(false),
             pins: Cell::new(0),
             shrunk: Cell::new(0),
+            ground: Cell::new(Ground::Own),
         }
     }
 
@@ -85,11 +95,29 @@ impl Exec {
         }
     }
 
+    /// It will run soon: has the top of its stack brought nearer.
+    #[inline]
+    pub(crate) fn warm(&self) {
+        let top = self.top.get();
+        for line in 0..PREFETCH {
+            let line = top.wrapping_add(line * 64).cast();
+            // SAFETY: a prefetch of whatever address does nothing that a program could see.
+            #[cfg(target_arch = "x86_64")]
+            unsafe {
+                std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line)
+            };
+            #[cfg(not(target_arch = "x86_64"))]
+            let _: *const i8 = line;
+        }
+    }
+
     /// On the goroutine's stack: switches to the scheduler, and returns when resumed. Part of its
     /// caller: see [`crate::m::park`](super::super::m) on returns that the processor can predict.
     #[inline(always)]
     pub(crate) fn suspend(&self) {
         debug_assert!(!self.yielder.get().is_null());
+        let here = 0u8;
+        self.top.set(&raw const here);
         // SAFETY: set at the first run, and the caller is that run.
         unsafe { &*self.yielder.get() }.suspend(());
     }

@@ -30,7 +30,7 @@ pub(crate) mod store;
 
 use crate::m::{CurrentM, M};
 use crate::queue::inbox::{Inbox, Linked};
-use crate::wait::{WaitReason, WaitWord};
+use crate::wait::{Place, WaitReason, WaitWord};
 use exec::{Away, Exec};
 use join::JoinWord;
 use millpond_stack::SizeClass;
@@ -93,17 +93,19 @@ pub(crate) struct G {
     wait: WaitWord,
     /// What is known of its stack's rest. Atomic: written by its M, read by dumps.
     pub(crate) rest: crate::rest::Note,
+    /// Protected by the lock of the line that the goroutine waits in; else by being the one that runs.
+    place: Place,
     link: AtomicPtr<G>,
-    vtable: &'static cell::VTable,
     /// Null until the first run; then the M that it belongs to.
     m: AtomicPtr<M>,
     /// When it parked or became runnable, on the runtime's coarse clock.
     since_ns: AtomicU64,
+    /// Touched by the thread of `m` alone.
+    exec: Exec,
+    vtable: &'static cell::VTable,
     pub(crate) join: JoinWord,
     /// Protected by the lock of the registry of `m`.
     links: Links,
-    /// Touched by the thread of `m` alone.
-    exec: Exec,
     pub(crate) id: u64,
     pub(crate) spec: Spec,
 }
@@ -132,13 +134,14 @@ impl G {
             placed: AtomicBool::new(false),
             wait: WaitWord::new(),
             rest: crate::rest::Note::new(),
+            place: Place::new(),
             link: AtomicPtr::new(ptr::null_mut()),
-            vtable,
             m: AtomicPtr::new(ptr::null_mut()),
             since_ns: AtomicU64::new(0),
+            exec: Exec::new(),
+            vtable,
             join: JoinWord::new(),
             links: Links::new(),
-            exec: Exec::new(),
             id,
             spec,
         }
@@ -177,6 +180,16 @@ impl G {
 
     pub(crate) fn request_abort(&self) {
         self.abort.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn wait_word(&self) -> &WaitWord {
+        &self.wait
+    }
+
+    #[inline]
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The M that the goroutine belongs to; null before its first run.
@@ -299,15 +312,16 @@ impl GRef {
         unsafe { (self.vtable.free)(self.0) }
     }
 
+    /// On the stack of this goroutine: switches to the scheduler.
+    #[inline(always)]
+    pub(crate) fn suspend(&self) {
+        self.exec.suspend();
+    }
+
     /// The running goroutine of this thread.
     #[inline]
     pub(crate) fn current() -> Option<Self> {
         CurrentM::get()?.running()
-    }
-
-    #[inline]
-    pub(crate) fn wait_word(&self) -> &WaitWord {
-        &self.wait
     }
 
     /// The M on which this goroutine runs, which it is that asks.
@@ -325,9 +339,13 @@ impl GRef {
     pub(crate) fn wait_for(&self, seq: u64, reason: WaitReason, deadline: Option<Instant>) -> u16 {
         let m = self.runs_on();
         if self.wait.outcome().is_none() {
-            match deadline {
-                None => m.park(self, seq, reason),
-                Some(at) => m.park_up_to(self, seq, reason, at),
+            let timed = deadline.is_some();
+            if let Some(at) = deadline {
+                m.set_timer(self, seq, at);
+            }
+            m.park(self, seq, reason);
+            if timed {
+                m.unset_timer(self);
             }
         }
         self.wait.finish()

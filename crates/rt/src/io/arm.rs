@@ -62,7 +62,7 @@ impl<T: AsFd, R, F: FnMut(&T) -> io::Result<R>> Arm for IoArm<'_, T, R, F> {
 
     fn enlist(&mut self, ticket: &Ticket, outcome: u16) -> bool {
         let arm = || Waiter::Arm(Box::new((ticket.clone(), outcome)));
-        match self.core().registered(self.source.get_ref().as_fd()) {
+        match self.core().registered(self.source.get_ref().as_fd(), self.side) {
             Ok(at) if self.core().line_up(at, self.side, arm()) => {
                 self.waiter = Some(arm());
                 return true;

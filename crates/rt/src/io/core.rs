@@ -6,9 +6,11 @@
 //! | future | the poller of the M that polls it; on a plain thread, of some live M | `Pending` |
 //! | plain thread | nothing | poll(2) on the descriptor and the thread's bell |
 //!
-//! A descriptor is registered once, at its first wait, for both directions, and stays there until
-//! it is dropped: an M that goes away hands its poller on. Registration makes the kernel report
-//! the present readiness as a first edge, so nothing that came before it is missed.
+//! A descriptor is registered at its first wait, and stays there until it is dropped: an M that goes
+//! away hands its poller on. Registration makes the kernel report the present readiness as a first
+//! edge, so nothing that came before it is missed. It is for reading, and for writing too from the
+//! first wait to write on: most sockets never have one, and each edge would tell of room to write,
+//! which costs the poller as much again as the data that it came for.
 //!
 //! Each way stands in line first and reads the deadline after: see `limit`.
 
@@ -24,6 +26,7 @@ use millpond_prim::sync::Lock;
 use millpond_sys::epoll::{Side, wait_one};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
@@ -47,6 +50,9 @@ pub(super) struct Core {
 pub(super) struct Registration {
     poller: Arc<Poller>,
     key: u64,
+    /// Whether the poller is told when the descriptor can be written. Set under `registering`, after
+    /// the kernel has been asked to.
+    writes: AtomicBool,
 }
 
 impl Core {
@@ -113,7 +119,7 @@ impl Core {
         reason: WaitReason,
         patience: &mut Patience<'_>,
     ) -> io::Result<()> {
-        let at = self.registered(fd)?;
+        let at = self.registered(fd, side)?;
         let waiting = Waiting::begin();
         let ticket = waiting.ticket();
         if !self.line_up(at, side, Waiter::Ticket(ticket.clone())) {
@@ -181,7 +187,7 @@ impl Core {
         side: Side,
         cx: &mut task::Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let at = match self.registered(fd) {
+        let at = match self.registered(fd, side) {
             Ok(at) => at,
             Err(error) => return Poll::Ready(Err(error)),
         };
@@ -192,18 +198,29 @@ impl Core {
         }
     }
 
-    /// Where the source is registered; registers it if this is its first wait.
-    pub(super) fn registered(&self, fd: BorrowedFd<'_>) -> io::Result<&Registration> {
-        if let Some(at) = self.registration.get() {
-            return Ok(at);
+    /// Where the source is registered for `side`; registers it if this is its first wait.
+    #[inline]
+    pub(super) fn registered(&self, fd: BorrowedFd<'_>, side: Side) -> io::Result<&Registration> {
+        match self.registration.get() {
+            Some(at) if side == Side::Read || at.writes.load(Ordering::Acquire) => Ok(at),
+            _ => self.register(fd, side),
         }
+    }
+
+    #[cold]
+    fn register(&self, fd: BorrowedFd<'_>, side: Side) -> io::Result<&Registration> {
         let _one = self.registering.lock();
         if let Some(at) = self.registration.get() {
+            if side == Side::Write && !at.writes.load(Ordering::Relaxed) {
+                at.poller.watch_writes(fd, at.key)?;
+                at.writes.store(true, Ordering::Release);
+            }
             return Ok(at);
         }
         let poller = host::poller()?;
-        let key = poller.register(fd, &self.readiness)?;
-        Ok(self.registration.get_or_init(|| Registration { poller, key }))
+        let key = poller.register(fd, &self.readiness, side)?;
+        let writes = AtomicBool::new(side == Side::Write);
+        Ok(self.registration.get_or_init(|| Registration { poller, key, writes }))
     }
 
     /// Puts `waiter` in line and on the poller's count; `false` if it should try again instead.

@@ -36,7 +36,7 @@ impl<'a> AsyncWait<'a> {
 
     /// Begins a wait, unless something has happened and the operation should be tried again.
     pub(super) fn begin(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let at = self.core.registered(fd)?;
+        let at = self.core.registered(fd, self.side)?;
         let ticket = self.wait.arm();
         if !self.core.line_up(at, self.side, Waiter::Ticket(ticket.clone())) {
             self.wait.cancel();

@@ -14,7 +14,7 @@
 //! no poller, so no reference goes in a circle, and the protocol between would-block and wait is
 //! explored by loom without a kernel.
 //!
-//! - [`Poller`]: rounds, bell, adoption; - [`Source`]: operations that wait;
+//! - [`Poller`]: rounds, bell, adoption; `turn`: when it gives way to others; - [`Source`]: operations that wait;
 //! - `core`: the three ways to wait; `future`: the wait of an `*_async` twin; `arm`: that of a
 //!   select; `thread`: the bell of a plain thread; `limit`: deadlines and time-outs; `host`: what is
 //!   asked of the scheduler;
@@ -40,6 +40,8 @@ mod readiness;
 mod source;
 #[cfg(not(loom))]
 mod thread;
+#[cfg(not(loom))]
+mod turn;
 mod waiters;
 
 #[cfg(not(loom))]

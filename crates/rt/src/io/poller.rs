@@ -19,6 +19,10 @@
 //! *Several threads* may wait at once: the owner blocks here while another M, which has taken over
 //! its P, drains the same instance. Each uses a batch of its own; marking is idempotent.
 //!
+//! *Courtesy*: an M that is never idle gives its processor away before a round, some thousand times a
+//! second ([`millpond_policy::courtesy`] says when). Without it the kernel lets it run for a tick, and
+//! whoever waits for that processor, another M of ours or a client on this machine, is served late.
+//!
 //! *Adoption*: an M that is stuck cannot poll. Whoever takes its P adopts its poller: the other's
 //! epoll descriptor is watched in ours, by level, and drained when it has something. Adoption
 //! nests, since an adopted poller may have adopted one itself; a cycle is refused by the kernel.
@@ -28,9 +32,10 @@
 //! disowns before it sleeps. While it is stuck it does not sleep, and its bell means nothing.
 
 use super::readiness::Readiness;
+use super::turn::Turn;
 use super::waiters::Waiter;
 use millpond_prim::sync::Lock;
-use millpond_sys::epoll::{Epoll, Events, Interest, Notifier, Ready};
+use millpond_sys::epoll::{Epoll, Events, Interest, Notifier, Ready, Side};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
@@ -77,12 +82,14 @@ struct Batch {
     hits: Vec<(Arc<Readiness>, Ready)>,
     orphans: Vec<Arc<Poller>>,
     woken: Vec<Waiter>,
+    turn: Turn,
 }
 
 impl Batch {
     fn new() -> Box<Self> {
         let events = Events::with_slots(BATCH);
-        Box::new(Self { events, hits: Vec::new(), orphans: Vec::new(), woken: Vec::new() })
+        let turn = Turn::default();
+        Box::new(Self { events, hits: Vec::new(), orphans: Vec::new(), woken: Vec::new(), turn })
     }
 }
 
@@ -114,10 +121,19 @@ impl Poller {
     /// Those of `epoll_wait`, which mean a broken runtime: the descriptor is not an epoll instance.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<usize> {
         self.with_batch(|batch| {
+            let busy = timeout == Some(Duration::ZERO);
+            if busy {
+                batch.turn.give_way_if_due();
+            }
             self.in_kernel.store(true, Ordering::SeqCst);
             let collected = self.epoll.wait(&mut batch.events, timeout);
             // Before anybody is woken: until then `waiting_count` speaks for them.
             self.in_kernel.store(false, Ordering::SeqCst);
+            if busy {
+                batch.turn.note_events(*collected.as_ref().unwrap_or(&0));
+            } else {
+                batch.turn.begin();
+            }
             self.round(batch, collected)
         })
     }
@@ -266,17 +282,33 @@ impl Poller {
         self.wake(&mut woken);
     }
 
-    /// Registers `fd` for its whole life, both directions, and returns its key.
-    pub(super) fn register(&self, fd: BorrowedFd<'_>, cell: &Arc<Readiness>) -> io::Result<u64> {
+    /// Registers `fd` for its whole life and returns its key. With `Side::Read` it is not told when
+    /// `fd` can be written: see [`Poller::watch_writes`].
+    pub(super) fn register(
+        &self,
+        fd: BorrowedFd<'_>,
+        cell: &Arc<Readiness>,
+        side: Side,
+    ) -> io::Result<u64> {
         let mut registry = self.registry.lock();
         let registry = registry.as_mut().ok_or_else(cleared)?;
         let key = registry.new_key();
         // In the map first: the kernel reports present readiness at once, to any thread.
         registry.cells.insert(key, cell.clone());
-        self.epoll.add(fd, key, Interest::Edges).inspect_err(|_| {
+        let interest = match side {
+            Side::Read => Interest::ReadEdges,
+            Side::Write => Interest::Edges,
+        };
+        self.epoll.add(fd, key, interest).inspect_err(|_| {
             registry.cells.remove(&key);
         })?;
         Ok(key)
+    }
+
+    /// From now on `fd`, registered under `key`, is told of both directions; of the present readiness
+    /// anew.
+    pub(super) fn watch_writes(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        self.epoll.modify(fd, key, Interest::Edges)
     }
 
     /// Ends [`Poller::register`]. Events already collected find no cell, or a cell without waiters.
@@ -360,7 +392,7 @@ mod tests {
     fn watch(poller: &Poller) -> Watched {
         let (near, far) = UnixStream::pair().unwrap();
         let cell = Arc::new(Readiness::new());
-        let key = poller.register(near.as_fd(), &cell).unwrap();
+        let key = poller.register(near.as_fd(), &cell, Side::Write).unwrap();
         // The first edge tells that it can be written.
         assert_eq!(poller.wait(NOW).unwrap(), 0);
         cell.read.would_block(cell.read.seen());
@@ -406,6 +438,21 @@ mod tests {
         assert!(has_fired(&mut wait));
         assert_eq!(poller.waiting_count(), 0);
         assert_eq!(poller.wait(NOW).unwrap(), 0, "an edge is told once");
+    }
+
+    #[test]
+    fn room_to_write_is_told_from_when_somebody_asks_for_it() {
+        let poller = Poller::new().unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let cell = Arc::new(Readiness::new());
+        let key = poller.register(near.as_fd(), &cell, Side::Read).unwrap();
+        cell.write.would_block(cell.write.seen());
+        far.write_all(b"x").unwrap();
+        poller.wait(None).unwrap();
+        assert!(cell.read.seen().is_ready() && !cell.write.seen().is_ready());
+        poller.watch_writes(near.as_fd(), key).unwrap();
+        poller.wait(None).unwrap();
+        assert!(cell.write.seen().is_ready());
     }
 
     #[test]
@@ -500,7 +547,7 @@ mod tests {
         assert!(watched.cell.write.seen().is_closed());
         assert_eq!((poller.waiting_count(), poller.source_count()), (0, 0));
         let (near, _far) = UnixStream::pair().unwrap();
-        poller.register(near.as_fd(), &watched.cell).unwrap_err();
+        poller.register(near.as_fd(), &watched.cell, Side::Read).unwrap_err();
         poller.deregister(watched.near.as_fd(), watched.key);
     }
 

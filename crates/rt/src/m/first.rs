@@ -19,8 +19,9 @@
 //! A goroutine that has suspended and later ends leaves its stack in the ordinary way: the frame that resumed
 //! it refers to its coroutine ([`Local::first_runs`](super::Local) tells the two apart).
 //!
-//! Several in a row are one after the other only until the next whole turn of the loop, and then those
-//! who have started come first.
+//! Several are one after the other only until the next whole turn of the loop, and then those who have
+//! started come first. They wait less if the row takes long: it ends when the coarse clock, which sysmon
+//! moves every 20 µs to 10 ms, has moved.
 
 use super::CurrentM;
 use super::run::STREAK;
@@ -41,6 +42,7 @@ impl CurrentM {
         let (m, class) = (*self, g.spec.class);
         let fresh = Fresh::new(stack, move |away| m.first_runs(away, class));
         self.local().first_runs.set(true);
+        self.local().row_since_ns.set(crate::clock::coarse_ns());
         self.begin(g);
         self.count_switch();
         let ran = fresh.run();
@@ -78,7 +80,12 @@ impl CurrentM {
     fn next_fresh(&self, class: SizeClass) -> Option<GRef> {
         let local = self.local();
         let left = local.short_turns.get();
-        if left == 0 || self.has_messages() || !self.p.has_licence() {
+        let may = self.p.has_licence() && !self.offers() && !self.sched().is_stopping();
+        if left == 0 || self.has_messages() || !may {
+            return None;
+        }
+        let takes_long = crate::clock::coarse_ns() != local.row_since_ns.get();
+        if takes_long && !local.ready.borrow().is_empty() {
             return None;
         }
         local.short_turns.set(left - 1);

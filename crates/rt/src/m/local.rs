@@ -3,6 +3,7 @@
 //!
 //! All cells, no locks. Borrows are short and never held across a switch or a call into user code.
 
+use super::offer::Offer;
 use crate::g::GRef;
 use crate::g::store::Cells;
 use crate::queue::ring::Sighting;
@@ -45,6 +46,8 @@ pub(crate) struct Local {
     pub(crate) rounds: Cell<u32>,
     /// Fresh work ran last: those who have started are next.
     pub(crate) fresh_last: Cell<bool>,
+    /// When the row of first runs that is under way began, on the coarse clock.
+    pub(crate) row_since_ns: Cell<u64>,
     /// What runs has not left its stack yet, and others may have their first run on it.
     pub(crate) first_runs: Cell<bool>,
     /// What was in the ring when this M looked around last.
@@ -53,6 +56,8 @@ pub(crate) struct Local {
     pub(crate) recruited: Cell<bool>,
     /// What the last search stole, and when: pieces and the exact clock. 0 once it was judged.
     pub(crate) loot: Cell<(u32, u64)>,
+    /// Fresh work that is left to others for now.
+    pub(crate) offer: Cell<Offer>,
     /// Whether this M is counted as a searcher.
     pub(crate) searching: Cell<bool>,
     /// Stacks; `None` until the thread has begun and after it has ended.
@@ -84,10 +89,12 @@ impl Local {
             short_turns: Cell::new(0),
             rounds: Cell::new(0),
             fresh_last: Cell::new(false),
+            row_since_ns: Cell::new(0),
             first_runs: Cell::new(false),
             seen: Cell::new(None),
             recruited: Cell::new(false),
             loot: Cell::new((0, 0)),
+            offer: Cell::new(Offer::None),
             searching: Cell::new(false),
             stacks: RefCell::new(None),
             cells: Cells::new(),

@@ -23,6 +23,7 @@
 pub(crate) mod close;
 mod first;
 mod local;
+mod offer;
 mod park;
 mod place;
 mod run;
@@ -40,12 +41,15 @@ use crate::g::registry::Registry;
 use crate::g::{G, GInbox, GRef};
 use crate::io::Poller;
 use crate::p::P;
+use crate::poll_stack::Ground;
 use crate::queue::idle::SleepWord;
 use crate::sched::Sched;
 use crate::timers::Timers;
 use millpond_prim::sync::Lock;
+use millpond_stack::SizeClass;
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -83,6 +87,9 @@ pub(crate) struct M {
     pub(crate) spare_cell_bytes: AtomicUsize,
     /// Odd while a goroutine runs; changes at each switch. Written by this thread, read by sysmon.
     pub(crate) switches: AtomicU64,
+    /// Operations on channels and locks that goroutines here finished, or began to wait for; counted
+    /// when they leave their stacks. Written by this thread, read by thieves.
+    pub(crate) talks: AtomicU64,
     /// The running goroutine, or null. Written by this thread; others may compare, not follow.
     running: AtomicPtr<G>,
     /// sysmon: the running goroutine should yield at its next chance.
@@ -127,6 +134,7 @@ impl M {
             first_run: FirstRun::new(),
             spare_cell_bytes: AtomicUsize::new(0),
             switches: AtomicU64::new(0),
+            talks: AtomicU64::new(0),
             running: AtomicPtr::new(ptr::null_mut()),
             yield_requested: AtomicBool::new(false),
             hogged_ns: AtomicU64::new(0),
@@ -247,9 +255,16 @@ impl CurrentM {
     /// The goroutine that runs on this thread, if the code is on its stack.
     #[inline]
     pub(crate) fn running(&self) -> Option<GRef> {
+        self.this().map(|g| GRef::clone(&g))
+    }
+
+    /// As [`running`](Self::running), without a count of its own: for the goroutine itself, on its stack.
+    #[inline]
+    pub(crate) fn this(&self) -> Option<ManuallyDrop<GRef>> {
         let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
         // SAFETY: `execute` or the registry holds a reference while it runs, and this is its thread.
-        Some(unsafe { GRef::clone(&std::mem::ManuallyDrop::new(GRef::from_raw(g))) })
+        // Never dropped, so it need not be counted.
+        Some(ManuallyDrop::new(unsafe { GRef::from_raw(g) }))
     }
 
     /// Tells sysmon that this M makes progress although the same goroutine runs (a runner that
@@ -366,6 +381,15 @@ impl CurrentM {
         // SAFETY: fresh and of this M, and counted: by `running`, and from its first suspension until
         // after the last instruction of the run by the registry.
         unsafe { G::run_first(g, self, away) };
+    }
+
+    /// On whose stack the running goroutine is, to be read and set, and the size of its own.
+    #[inline]
+    pub(crate) fn ground_of_running(&self) -> Option<(&Cell<Ground>, SizeClass)> {
+        let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
+        // SAFETY: as in `task_of_running`.
+        let g = unsafe { g.as_ref() };
+        Some((&g.exec(self).ground, g.spec.class))
     }
 
     /// Whether the code is on a goroutine's stack.

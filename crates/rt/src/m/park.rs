@@ -29,26 +29,37 @@ impl CurrentM {
     /// Parks `g`, which runs here, until its wait `seq` is claimed.
     #[inline(always)]
     pub(crate) fn park(&self, g: &GRef, seq: u64, reason: WaitReason) {
-        self.before_park(g, seq, reason);
-        self.suspend_running();
-        g.set_reason(WaitReason::None);
+        self.ask_to_park(g, seq, reason);
+        Self::depart(g);
     }
 
-    #[inline]
-    fn before_park(&self, g: &GRef, seq: u64, reason: WaitReason) {
-        g.exec(self).accepted.set(reason == WaitReason::Accept);
+    /// The first half of a park: what is to happen after the switch, which comes next.
+    #[inline(always)]
+    pub(crate) fn ask_to_park(&self, g: &GRef, seq: u64, reason: WaitReason) {
+        let exec = g.exec(self);
+        exec.accepted.set(reason == WaitReason::Accept);
         g.set_reason(reason);
         self.keep(g);
         self.local().request.set(Request::Park { seq });
     }
 
-    /// As [`park`](Self::park), up to `at`. Apart from it, so that who has no limit does not carry
-    /// one across the switch.
+    /// The second half: `g`, which runs here, leaves its stack until it is resumed.
+    #[inline(always)]
+    pub(crate) fn depart(g: &GRef) {
+        g.suspend();
+        g.set_reason(WaitReason::None);
+    }
+
+    /// Before a park of `g` that is to last up to `at`.
     #[inline(never)]
-    pub(crate) fn park_up_to(&self, g: &GRef, seq: u64, reason: WaitReason, at: Instant) {
+    pub(crate) fn set_timer(&self, g: &GRef, seq: u64, at: Instant) {
         let ticket = Ticket::for_goroutine(g.clone(), seq);
         self.timers.insert(crate::clock::ns_of(at), ticket);
-        self.park(g, seq, reason);
+    }
+
+    /// After it.
+    #[inline(never)]
+    pub(crate) fn unset_timer(&self, g: &GRef) {
         if g.wait_word().outcome() != Some(TIMED_OUT) {
             self.timers.forsake();
         }
@@ -66,7 +77,13 @@ impl CurrentM {
     /// Whether there is a goroutine to suspend.
     #[inline(never)]
     fn before_yield(&self) -> bool {
-        let Some(g) = self.running() else { return false };
+        self.offer();
+        self.before_giving_way()
+    }
+
+    #[inline]
+    fn before_giving_way(&self) -> bool {
+        let Some(g) = self.this() else { return false };
         g.set_status(Status::Runnable);
         self.keep(&g);
         self.local().request.set(Request::Yield);
@@ -86,8 +103,9 @@ impl CurrentM {
 
     #[cold]
     fn spend_last(&self) {
-        self.local().budget.set(super::local::BUDGET);
-        self.yield_now();
+        if self.before_giving_way() {
+            self.suspend_running();
+        }
     }
 
     /// A goroutine that is at home here has become runnable. If a goroutine did it, it runs next:
@@ -95,6 +113,7 @@ impl CurrentM {
     /// were readied together run in that order.
     #[inline]
     pub(crate) fn push_ready(&self, g: GRef) {
+        g.exec(self).warm();
         let local = self.local();
         if !self.is_running() {
             return local.ready.borrow_mut().push_back(g);

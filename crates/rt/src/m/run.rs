@@ -12,11 +12,13 @@
 //!
 //! Newest first, because a goroutine that was just readied is usually waited for and warm in the
 //! cache (two that talk run back and forth without touching a queue); 32 in a row, because two
-//! that talk must not starve the rest. Started and fresh work alternate, so neither starves the
-//! other. The global queue is looked at on every 63rd turn even if the own never empties.
+//! that talk must not starve the rest; two in a row while fresh work waits in the ring, since those
+//! that are made together probably talk to each other, and are to begin together. Started and fresh
+//! work alternate, so neither starves the other. The global queue is looked at on every 63rd turn
+//! even if the own never empties.
 //!
 //! A turn that goes from one goroutine at home here to another is *short*
-//! ([`CurrentM::next_at_home`]): it looks at three words and skips the rest of the loop, which is
+//! ([`CurrentM::next_at_home`]): it looks at a few words and skips the rest of the loop, which is
 //! four fifths of what a switch between two goroutines that talk would cost.
 
 use super::local::{BUDGET, Request};
@@ -34,6 +36,8 @@ const TIMER_TURNS: u32 = 7;
 /// Every how many of those, all else is: 63 turns, which do not fall in step with [`STREAK`].
 const FAIR_ROUNDS: u32 = 9;
 pub(super) const STREAK: u32 = 32;
+/// As [`STREAK`], for started work while fresh work waits.
+const FRESH_STREAK: u32 = 2;
 
 /// The life of an M's thread.
 pub(crate) fn thread_main(sched: Arc<Sched>, index: u32) {
@@ -106,7 +110,10 @@ impl CurrentM {
         let local = self.local();
         let left = local.short_turns.get();
         let streak = local.streak.get();
-        if left == 0 || streak >= STREAK || self.has_messages() {
+        if left == 0 || streak >= STREAK || self.has_messages() || self.sched().is_stopping() {
+            return None;
+        }
+        if streak >= FRESH_STREAK && self.p.ring.len() > 0 {
             return None;
         }
         let g = match local.next.take() {
@@ -169,7 +176,7 @@ impl CurrentM {
         if let Some(work) = local.stash.take() {
             return Some(work);
         }
-        let licensed = self.p.has_licence();
+        let licensed = self.p.has_licence() && !self.offers();
         if let Some(work) = (fair && licensed).then(|| self.sched().global.pop()).flatten() {
             return Some(work);
         }
@@ -205,7 +212,8 @@ impl CurrentM {
             return None;
         }
         local.streak.set(streak + 1);
-        if let Some(g) = local.next.take() {
+        let started = streak < FRESH_STREAK || !licensed || self.p.ring.len() == 0;
+        if let Some(g) = started.then(|| local.next.take()).flatten() {
             return Some(Work::Goroutine(g));
         }
         licensed.then(|| self.p.take_next()).flatten()
@@ -282,10 +290,17 @@ impl CurrentM {
     /// The goroutine does not run any more.
     #[inline]
     pub(super) fn leave(&self) {
+        self.count_talks(u64::from(BUDGET - self.local().budget.get()));
         self.running.store(std::ptr::null_mut(), Ordering::Relaxed);
         if self.yield_requested.load(Ordering::Relaxed) {
             self.yield_requested.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// Operations of a goroutine: what it spent of its budget, and one if it waits.
+    #[inline]
+    fn count_talks(&self, more: u64) {
+        self.talks.store(self.talks.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
     #[inline]
@@ -298,6 +313,7 @@ impl CurrentM {
     pub(super) fn let_off(&self, g: GRef) -> Option<GRef> {
         match self.local().request.get() {
             Request::Park { seq } => {
+                self.count_talks(1);
                 g.set_since_ns(crate::clock::coarse_ns());
                 g.set_status(Status::Waiting);
                 // If it is parked, the registry and the tickets hold it, and another thread may

@@ -4,15 +4,16 @@
 //! decides *where things live*. Two goroutines that talk and are torn apart pay microseconds for
 //! each message instead of a tenth of one. So a thief is patient: it notes what each ring holds
 //! and takes, after its owner has had [`RIPE_NS`] of a processor, only what is still there, because
-//! that is what its owner does not get to. A ring that moves is left alone. `next` goes last and only
-//! if it has not changed for as long.
+//! that is what its owner does not get to. It leaves be what talks all the time there, and would go
+//! on doing so across threads ([`millpond_policy::patience`]; the counts of a [`Watch`] are for that).
+//! `next` goes last and only if it has not changed for as long.
 //!
 //! The owner's *processor time*, not time: on a machine that has other things to do, an owner is
 //! often off its processor for longer than that, and would come back to find torn apart what it was
 //! about to run. (An owner that sleeps in the kernel is sysmon's business.)
 //!
-//! The exception is an M without a licence: it may not run what is in its ring, so that is taken
-//! at once.
+//! The exceptions are an M without a licence, which may not run what is in its ring, and one that
+//! offers it ([`super::offer`]): there it is taken at once.
 //!
 //! Looking costs a processor, so it ends when there is nothing to look at, and after
 //! [`WATCH_NS`] in any case; sysmon wakes somebody later if a ring stays full.
@@ -25,6 +26,7 @@ use super::{CurrentM, M};
 use crate::queue::ring::{CAPACITY, Sighting};
 use crate::work::Work;
 use millpond_policy::calm::paid;
+use millpond_policy::patience;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -41,6 +43,9 @@ struct Watch {
     /// When, on the wall and on the owner's processor clock.
     since_ns: u64,
     since_cpu_ns: Option<u64>,
+    /// Its counts at that time.
+    switches: u64,
+    talks: u64,
 }
 
 impl Watch {
@@ -50,19 +55,33 @@ impl Watch {
             next: victim.p.peek_next(),
             since_ns: now_ns,
             since_cpu_ns: cpu_ns(victim),
+            switches: victim.switches.load(Ordering::Relaxed),
+            talks: victim.talks.load(Ordering::Relaxed),
         }
     }
 
-    /// Whether the owner has had its time. Where the kernel tells nothing, time decides.
-    fn is_over(&self, victim: &M, now_ns: u64) -> bool {
-        if now_ns - self.since_ns < RIPE_NS {
-            return false;
+    /// What was seen, once the owner has had its time. Where the kernel tells nothing, time decides.
+    fn result(&self, victim: &M, now_ns: u64) -> Option<patience::Watch> {
+        let waited_ns = now_ns - self.since_ns;
+        if waited_ns < RIPE_NS {
+            return None;
         }
-        match (self.since_cpu_ns, cpu_ns(victim)) {
-            // Half of it: the thief's own clock readings count on the wall, not there.
-            (Some(before_ns), Some(cpu_ns)) => cpu_ns.saturating_sub(before_ns) >= RIPE_NS / 2,
-            _ => true,
-        }
+        let watched_ns = match (self.since_cpu_ns, cpu_ns(victim)) {
+            (Some(before_ns), Some(cpu_ns)) => cpu_ns.saturating_sub(before_ns),
+            _ => waited_ns,
+        };
+        // Odd while a goroutine runs, so that half of it counts the turns that have ended.
+        let turns = victim.switches.load(Ordering::Relaxed) / 2 - self.switches / 2;
+        // Half of the time: the thief's own clock readings count on the wall, not there. A single turn that
+        // ended says nothing about the next: it may have begun long before.
+        let enough_ns = if turns == 1 { 2 * RIPE_NS } else { RIPE_NS / 2 };
+        (watched_ns >= enough_ns).then(|| patience::Watch {
+            watched_ns,
+            turns,
+            talks: victim.talks.load(Ordering::Relaxed) - self.talks,
+            taken: victim.p.ring.left_since(self.ring),
+            left: victim.p.ring.ripe(self.ring),
+        })
     }
 }
 
@@ -147,16 +166,22 @@ impl CurrentM {
         if !victim.p.has_licence() {
             return self.take_from(victim, CAPACITY).or_else(|| victim.p.take_next());
         }
+        if victim.p.is_offered() {
+            return self.take_from(victim, CAPACITY);
+        }
         let seen = watch.get_or_insert_with(|| Watch::begin(victim, now_ns));
-        if !seen.is_over(victim, now_ns) {
-            return None;
+        let result = seen.result(victim, now_ns)?;
+        if result.left > 0 {
+            return if patience::may_take(&result) {
+                self.take_from(victim, result.left.div_ceil(2))
+            } else {
+                None
+            };
         }
-        let ripe = victim.p.ring.ripe(seen.ring);
-        if ripe > 0 {
-            return self.take_from(victim, ripe.div_ceil(2));
-        }
-        if seen.next != 0 && victim.p.peek_next() == seen.next && victim.p.ring.len() == 0 {
-            return victim.p.take_next();
+        let next_waits = seen.next != 0 && victim.p.peek_next() == seen.next;
+        if next_waits && victim.p.ring.len() == 0 {
+            let result = patience::Watch { left: 1, ..result };
+            return patience::may_take(&result).then(|| victim.p.take_next()).flatten();
         }
         *watch = None;
         None

@@ -49,8 +49,8 @@ impl Idle {
         self.count.load(Ordering::SeqCst)
     }
 
-    #[cfg(all(test, not(loom)))]
-    fn searching(&self) -> usize {
+    /// Ms that search. A hint.
+    pub(crate) fn searching(&self) -> usize {
         self.searching.load(Ordering::Relaxed)
     }
 

@@ -12,8 +12,8 @@
 //!
 //! *Patience.* Work that its owner would have reached in a moment is better left where its
 //! neighbours are. [`Ring::watch`] notes the tail; [`Ring::ripe`] says how many of the items that
-//! were there *then* are there still. A thief that waits between the two steals only what has
-//! really waited, and the owner pays nothing for it (no time stamps on the fast path).
+//! were there *then* are there still, [`Ring::left_since`] how many have gone. A thief that waits between
+//! the two steals only what has really waited, and the owner pays nothing for it (no time stamps on the fast path).
 //!
 //! Rejected: Chase–Lev with a growing buffer (the owner would take the newest first, which starves
 //! the oldest); a lock per queue (measured at 10 ns on each spawn).
@@ -38,6 +38,7 @@ pub(crate) struct Ring {
 /// What a thief saw in a ring, to compare with later.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sighting {
+    head: u32,
     tail: u32,
 }
 
@@ -148,7 +149,13 @@ impl Ring {
 
     /// Thief: notes what is there now.
     pub(crate) fn watch(&self) -> Sighting {
-        Sighting { tail: self.tail.load(Ordering::Acquire) }
+        let head = self.head.load(Ordering::Acquire);
+        Sighting { head, tail: self.tail.load(Ordering::Acquire) }
+    }
+
+    /// Thief: how many items have left since [`Ring::watch`], by whatever hand.
+    pub(crate) fn left_since(&self, then: Sighting) -> u32 {
+        self.head.load(Ordering::Acquire).wrapping_sub(then.head)
     }
 
     /// Thief: how many of the items seen by [`Ring::watch`] are still waiting.
@@ -194,6 +201,19 @@ mod tests {
         assert_eq!(ring.ripe(seen), 1);
         (4..=5).for_each(|word| assert_eq!(ring.pop(), Some(word)));
         assert_eq!(ring.ripe(seen), 0);
+    }
+
+    #[test]
+    fn what_has_left_is_counted_whoever_took_it() {
+        let (ring, thief) = (Ring::new(), Ring::new());
+        ring.push(1).unwrap();
+        ring.pop();
+        let seen = ring.watch();
+        (2..=5).for_each(|word| ring.push(word).unwrap());
+        assert_eq!(ring.left_since(seen), 0);
+        ring.pop();
+        ring.steal_into(&thief, 1);
+        assert_eq!((ring.left_since(seen), ring.len()), (2, 2));
     }
 
     #[test]

@@ -18,19 +18,30 @@ impl Order {
     ///
     /// # Panics
     /// If `count` is above [`super::park::MAX_ARMS`].
-    #[inline]
     pub(super) fn draw(count: usize) -> Self {
-        assert!(
-            count <= super::park::MAX_ARMS,
-            "select: {count} arms; at most {} can wait together",
-            super::park::MAX_ARMS
-        );
+        Self::draw_after(count, first(count))
+    }
+
+    /// The rest of an order that begins with `first`.
+    ///
+    /// # Panics
+    /// As above.
+    pub(super) fn draw_after(count: usize, first: Option<usize>) -> Self {
         let mut order = if count <= INLINE {
             Self::Inline([0, 1, 2, 3, 4, 5, 6, 7], count)
         } else {
+            assert!(
+                count <= super::park::MAX_ARMS,
+                "select: {count} arms; at most {} can wait together",
+                super::park::MAX_ARMS
+            );
             Self::Heap((0..count as u16).collect())
         };
-        shuffle(order.numbers_mut());
+        if let Some(first) = first {
+            let numbers = order.numbers_mut();
+            numbers.swap(0, first);
+            shuffle(&mut numbers[1..]);
+        }
         order
     }
 
@@ -50,13 +61,23 @@ impl Order {
     }
 }
 
-/// Fisher and Yates, with a draw by multiplication: the bias is the count over 2^32.
+/// The first of an order of `count` numbers, which is all of the order that most selects need.
 #[inline]
+pub(super) fn first(count: usize) -> Option<usize> {
+    (count > 0).then(|| below(count))
+}
+
+/// Fisher and Yates.
 fn shuffle(numbers: &mut [u16]) {
     for last in (1..numbers.len()).rev() {
-        let drawn = (u64::from(random()) * (last as u64 + 1)) >> 32;
-        numbers.swap(last, drawn as usize);
+        numbers.swap(last, below(last + 1));
     }
+}
+
+/// A draw by multiplication: the bias is the count over 2^32.
+#[inline]
+fn below(count: usize) -> usize {
+    ((u64::from(random()) * count as u64) >> 32) as usize
 }
 
 /// The generator of the calling M, or of the calling plain thread.

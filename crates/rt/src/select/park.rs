@@ -4,7 +4,7 @@
 //! (a promise that was broken, a tick that another took) begins again with the same odds. Of the arms'
 //! deadlines the earliest is the limit of the park; when it has passed, that arm is attempted like any.
 
-use super::order::Order;
+use super::order::{self, Order};
 use super::{Arms, Enlisted, Tried, attempt_all, delist_but, earliest, enlist_all};
 use crate::coop;
 use crate::wait::{Outcome, WaitReason, Waiting};
@@ -17,16 +17,43 @@ pub(super) const MAX_ARMS: usize = 1 << 13;
 ///
 /// # Panics
 /// With more than 8,192 arms.
+#[inline]
 pub fn select<A: Arms + ?Sized>(arms: &mut A) -> usize {
     coop::spend();
-    let order = Order::draw(arms.count());
+    let first = order::first(arms.count());
+    if let Some(number) = first
+        && possible(arms, number)
+    {
+        return number;
+    }
+    select_after(arms, first)
+}
+
+/// The one that is asked first is possible in most selects of those who have much to do: they draw no
+/// order of the others.
+#[inline]
+fn possible<A: Arms + ?Sized>(arms: &mut A, number: usize) -> bool {
+    match arms.arm(number).attempt() {
+        Tried::NotReady => false,
+        Tried::Ready => true,
+        tried => is_done(arms, number, tried),
+    }
+}
+
+/// A select whose arm `first` was not possible.
+#[inline(never)]
+fn select_after<A: Arms + ?Sized>(arms: &mut A, first: Option<usize>) -> usize {
+    let order = Order::draw_after(arms.count(), first);
+    let mut asked = usize::from(first.is_some());
     loop {
-        let tried = attempt_all(arms, order.numbers()).or_else(|| wait(arms, order.numbers()));
+        let tried =
+            attempt_all(arms, &order.numbers()[asked..]).or_else(|| wait(arms, order.numbers()));
         if let Some((number, tried)) = tried
             && is_done(arms, number, tried)
         {
             return number;
         }
+        asked = 0;
     }
 }
 
@@ -35,13 +62,22 @@ pub fn select<A: Arms + ?Sized>(arms: &mut A) -> usize {
 ///
 /// # Panics
 /// With more than 8,192 arms.
+#[inline]
 pub fn try_select<A: Arms + ?Sized>(arms: &mut A) -> Option<usize> {
     coop::spend();
-    let order = Order::draw(arms.count());
-    while let Some((number, tried)) = attempt_all(arms, order.numbers()) {
+    let first = order::first(arms.count());
+    if let Some(number) = first
+        && possible(arms, number)
+    {
+        return Some(number);
+    }
+    let order = Order::draw_after(arms.count(), first);
+    let mut asked = usize::from(first.is_some());
+    while let Some((number, tried)) = attempt_all(arms, &order.numbers()[asked..]) {
         if is_done(arms, number, tried) {
             return Some(number);
         }
+        asked = 0;
     }
     None
 }

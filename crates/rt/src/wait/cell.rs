@@ -4,6 +4,7 @@
 //! a time. A future has a cell of its own, because many futures wait on one thread. Resuming is
 //! `unpark` for the one and the stored waker for the other.
 
+use super::place::Place;
 use super::word::WaitWord;
 use millpond_prim::sync::{Arc, Lock};
 use millpond_prim::thread::{self, Thread};
@@ -21,15 +22,15 @@ pub(crate) struct Cell {
 
 #[derive(Debug)]
 pub(super) enum Wake {
-    /// A plain thread.
-    Thread(Thread),
+    /// A plain thread, with its place in a line. Boxed: futures, of which there are many, have none.
+    Thread(Thread, Box<Place>),
     /// A future: the waker of its last poll. The lock orders poll and resume.
     Task(Lock<Option<Waker>>),
 }
 
 impl Cell {
     pub(super) fn for_thread() -> Arc<Self> {
-        let cell = Arc::new(Self::new(Wake::Thread(thread::current())));
+        let cell = Arc::new(Self::new(Wake::Thread(thread::current(), Box::new(Place::new()))));
         #[cfg(not(loom))]
         register(&cell);
         cell
@@ -48,10 +49,18 @@ impl Cell {
         }
     }
 
+    /// The place in a line. Of a thread: futures stand in none.
+    pub(super) fn place(&self) -> &Place {
+        match &self.wake {
+            Wake::Thread(_, place) => place,
+            Wake::Task(_) => unreachable!("a line is joined by goroutines and threads"),
+        }
+    }
+
     /// The winner of a claim from PARKED calls this, once.
     pub(super) fn resume(&self) {
         match &self.wake {
-            Wake::Thread(thread) => thread.unpark(),
+            Wake::Thread(thread, _) => thread.unpark(),
             Wake::Task(waker) => {
                 // Taken out first: a waker may run arbitrary code, and not under our lock.
                 let waker = waker.lock().take();

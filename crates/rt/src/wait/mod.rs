@@ -27,13 +27,18 @@
 //!
 //! A task that calls a *blocking* form is a goroutine for that while: the runner that polls it.
 //!
-//! The queue of step 2 is a [`WaitList`], unless the primitive has a better one.
+//! The queue of step 2 is a [`WaitList`], unless the primitive has a better one: a [`line`] of those who
+//! wait without a limit, for one thing, and are handed a value.
 //!
 //! Nothing here is kept on the waiter's stack: tickets hold references to the `G` or the cell.
 
 mod cell;
 mod future;
+pub mod line;
+#[cfg(all(test, loom))]
+mod line_models;
 mod list;
+mod place;
 mod reason;
 mod ticket;
 mod until;
@@ -53,4 +58,5 @@ pub use waiting::{Outcome, Waiting};
 #[cfg(not(loom))]
 pub(crate) use cell::blocked_threads;
 pub(crate) use cell::wake;
+pub(crate) use place::Place;
 pub(crate) use word::WaitWord;

@@ -97,7 +97,7 @@ impl Waiting {
     #[inline(never)]
     fn leave_thread(&self, cell: &Cell, deadline: Option<Instant>) -> u16 {
         if cell.word.outcome().is_none() {
-            self.block_thread(cell, deadline);
+            block(cell, self.seq, deadline);
         }
         cell.word.finish()
     }
@@ -112,42 +112,6 @@ impl Waiting {
     fn owner(&self) -> &Target {
         self.owner.as_ref().expect("present until the wait is finished, which consumes it")
     }
-
-    #[cfg(not(loom))]
-    fn block_thread(&self, cell: &Cell, deadline: Option<Instant>) {
-        let word = &cell.word;
-        // Before the commit, whose release makes it visible with PARKED.
-        cell.timed.store(deadline.is_some(), std::sync::atomic::Ordering::Relaxed);
-        if !word.commit(self.seq) {
-            return;
-        }
-        while word.outcome().is_none() {
-            match deadline {
-                None => std::thread::park(),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        // Either we end it ourselves, or a party just did: both leave FIRED.
-                        word.claim(self.seq, TIMED_OUT);
-                    } else {
-                        std::thread::park_timeout(left);
-                    }
-                }
-            }
-        }
-    }
-
-    /// In a model time does not pass, so a deadline is a party of its own there.
-    #[cfg(loom)]
-    fn block_thread(&self, cell: &Cell, deadline: Option<Instant>) {
-        assert!(deadline.is_none(), "a model has no clock");
-        let word = &cell.word;
-        if word.commit(self.seq) {
-            while word.outcome().is_none() {
-                millpond_prim::thread::park();
-            }
-        }
-    }
 }
 
 impl Drop for Waiting {
@@ -160,6 +124,43 @@ impl Drop for Waiting {
     }
 }
 
+/// Blocks the thread until its wait is over.
+#[cfg(not(loom))]
+pub(super) fn block(cell: &Cell, seq: u64, deadline: Option<Instant>) {
+    let word = &cell.word;
+    // Before the commit, whose release makes it visible with PARKED.
+    cell.timed.store(deadline.is_some(), std::sync::atomic::Ordering::Relaxed);
+    if !word.commit(seq) {
+        return;
+    }
+    while word.outcome().is_none() {
+        match deadline {
+            None => std::thread::park(),
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    // Either we end it ourselves, or a party just did: both leave FIRED.
+                    word.claim(seq, TIMED_OUT);
+                } else {
+                    std::thread::park_timeout(left);
+                }
+            }
+        }
+    }
+}
+
+/// In a model time does not pass, so a deadline is a party of its own there.
+#[cfg(loom)]
+pub(super) fn block(cell: &Cell, seq: u64, deadline: Option<Instant>) {
+    assert!(deadline.is_none(), "a model has no clock");
+    let word = &cell.word;
+    if word.commit(seq) {
+        while word.outcome().is_none() {
+            millpond_prim::thread::park();
+        }
+    }
+}
+
 #[cfg(not(loom))]
 thread_local! {
     static CELL: Arc<Cell> = Cell::for_thread();
@@ -168,7 +169,7 @@ thread_local! {
 /// The calling thread's cell. During thread-local destruction, or when a wait of this thread is
 /// already under way (a waker that blocks), a fresh one.
 #[cfg(not(loom))]
-fn thread_cell() -> Arc<Cell> {
+pub(super) fn thread_cell() -> Arc<Cell> {
     CELL.try_with(|cell| cell.word.is_idle().then(|| cell.clone()))
         .ok()
         .flatten()
@@ -178,7 +179,7 @@ fn thread_cell() -> Arc<Cell> {
 /// loom's thread-locals do not outlive an iteration; a fresh cell each time is simpler and proves
 /// the same.
 #[cfg(loom)]
-fn thread_cell() -> Arc<Cell> {
+pub(super) fn thread_cell() -> Arc<Cell> {
     Cell::for_thread()
 }
 

@@ -77,7 +77,9 @@ impl WaitWord {
     #[inline]
     pub(crate) fn arm(&self) -> u64 {
         let old = self.0.load(Ordering::Relaxed);
-        debug_assert_eq!(old & STATE, IDLE, "arm: a wait is already under way");
+        if old & STATE != IDLE {
+            armed_already();
+        }
         let seq = (old >> SEQ_SHIFT).wrapping_add(1);
         // Relaxed: parties learn the number through the queue that the ticket is put in, and
         // that queue's lock orders this store before their claim.
@@ -111,6 +113,37 @@ impl WaitWord {
                 Err(seen) => now = seen,
             }
         }
+    }
+
+    /// Holder of the lock of the line that the owner is in: ends the wait with which it joined, if it
+    /// was not withdrawn. That is the one that the word is at, so no number is needed.
+    #[inline]
+    pub(crate) fn claim_current(&self, outcome: u16) -> Option<Claimed> {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            let state = now & STATE;
+            if !matches!(state, ARMED | PARKED) {
+                return None;
+            }
+            let fired = now | (u64::from(outcome) << OUTCOME_SHIFT) | FIRED;
+            // As in `claim`.
+            match self.0.compare_exchange_weak(now, fired, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if state == PARKED => return Some(Claimed::Parked),
+                Ok(_) => return Some(Claimed::BeforePark),
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// As [`claim_current`](Self::claim_current), if the owner is parked. On `true` the caller must resume it.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn claim_parked(&self, outcome: u16) -> bool {
+        let now = self.0.load(Ordering::Relaxed);
+        let fired = now | (u64::from(outcome) << OUTCOME_SHIFT) | FIRED;
+        // As in `claim`.
+        now & STATE == PARKED
+            && self.0.compare_exchange(now, fired, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Whether wait `seq` can still be claimed. A hint: the answer may be old.
@@ -172,6 +205,14 @@ impl WaitWord {
             }
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn armed_already() -> ! {
+    panic!(
+        "a wait is already under way: was one forgotten, or begun by what runs in the middle of it?"
+    )
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,9 +1,9 @@
 //! Channels: bounded, unbounded, and the rendezvous.
 //!
-//! A channel is one small lock around a buffer and two lists of waiters (`state`), shared by
-//! counted handles. Each operation takes the lock once if it need not wait, twice if it does, and
-//! never allocates once the buffer and the lists have been as long before. Waking happens after
-//! unlocking.
+//! A channel is one small lock around a buffer, two lines and two lists of waiters (`state`), shared by
+//! counted handles. Each operation takes the lock once (twice if it had to wait with a limit, in a
+//! `select!` or as a future), and never allocates once the buffer and the lists have been as long
+//! before. Waking happens after unlocking.
 //!
 //! The semantics are Go's: first in, first out for values *and* for waiters. A sender that finds
 //! a receiver waiting hands its value to the one that waits longest; a receiver that takes from a
@@ -24,9 +24,9 @@
 //! that fails because of it. A receive future that is dropped after a value was handed to it counts
 //! as a receive here, although the value goes on to the next. `ORDERING.md` has the whole table.
 //!
-//! Where to read on: `state` (the steps under the lock), `promise` (values made late), `sender` and
-//! `receiver` (the handles and the blocking forms), `future` (the async forms), `select` (the arms
-//! of a `select!`), `models` (what loom explores).
+//! Where to read on: `state` (the steps under the lock), `quick` (what most of them come to), `promise`
+//! (values made late), `sender` and `receiver` (the handles and the blocking forms), `future` (the async
+//! forms), `select` (the arms of a `select!`), `models` (what loom explores).
 //!
 //! Rejected: a lock-free ring as in crossbeam (its waiters retry, so neither hand-over nor fairness
 //! among waiters survives, and `close` with values in flight costs a second protocol); the value
@@ -37,6 +37,7 @@ mod error;
 mod future;
 mod iter;
 mod promise;
+mod quick;
 mod receiver;
 mod select;
 mod sender;
@@ -60,10 +61,9 @@ pub use receiver::Receiver;
 pub use select::{RecvArm, SendArm};
 pub use sender::Sender;
 
-use crate::wait_list::Key;
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Arc, Guard, Lock};
-use millpond_rt::wait::Waiting;
+use quick::Slow;
 use state::State;
 
 /// Makes a channel that buffers up to `capacity` values; with 0, a *rendezvous*: a send waits for
@@ -108,13 +108,6 @@ fn new<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender { shared: shared.clone() }, Receiver { shared })
 }
 
-/// What the first half of a blocking operation came to. The wait itself is left to the caller's
-/// frame: see `millpond_rt`'s `m/park.rs` on returns that the processor can predict.
-enum Begun<R> {
-    Done(R),
-    Waits(Waiting, Key),
-}
-
 /// What the handles of one channel share.
 struct Shared<T> {
     state: Lock<State<T>>,
@@ -126,8 +119,36 @@ struct Shared<T> {
 
 impl<T> Shared<T> {
     #[inline]
-    fn lock(&self) -> Guard<'_, State<T>> {
-        self.state.lock()
+    fn lock(&self) -> Slow<'_, T> {
+        Slow::new(self.state.lock())
+    }
+
+    /// Sends and resumes, if the quick step can. `Err` with the value and the lock if not.
+    #[inline(always)]
+    fn send_quickly(&self, value: T) -> Result<(), (T, Guard<'_, State<T>>)> {
+        let mut state = self.state.lock();
+        match state.send_quickly(value) {
+            Ok(fired) => {
+                drop(state);
+                fired.ready();
+                Ok(())
+            }
+            Err(value) => Err((value, state)),
+        }
+    }
+
+    /// Receives and resumes, if the quick step can. `Err` with the lock if not.
+    #[inline(always)]
+    fn recv_quickly(&self) -> Result<T, Guard<'_, State<T>>> {
+        let mut state = self.state.lock();
+        match state.recv_quickly() {
+            Some((value, fired)) => {
+                drop(state);
+                fired.ready();
+                Ok(value)
+            }
+            None => Err(state),
+        }
     }
 
     fn close(&self) {

@@ -23,6 +23,18 @@ use slab::Slab;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PromiseKey(usize);
 
+impl PromiseKey {
+    /// The receiver's key on its way through a line, which carries numbers.
+    pub(super) fn number(&self) -> usize {
+        self.0
+    }
+
+    /// The key that was sent as a number.
+    pub(super) fn of_number(number: usize) -> Self {
+        Self(number)
+    }
+}
+
 /// More places than this are freed when the last promise is gone.
 const KEEP: usize = 8;
 
@@ -55,6 +67,12 @@ impl<T> Promises<T> {
     pub(super) fn make(&mut self) -> (PromiseKey, PromiseKey) {
         let key = self.0.get_or_insert_default().insert(Stage::Made(None));
         (PromiseKey(key), PromiseKey(key))
+    }
+
+    /// Takes back a promise for which there is nobody.
+    pub(super) fn unmake(&mut self, ours: PromiseKey, theirs: PromiseKey) {
+        debug_assert_eq!(ours, theirs);
+        self.remove(ours);
     }
 
     /// Receiver: leaves a ticket, to be claimed with 0 at the decision; `false` if that has come.

@@ -7,13 +7,12 @@
 use super::future::RecvFuture;
 use super::iter::{IntoIter, Iter, TryIter};
 use super::promise::PromiseKey;
+use super::quick::Slow;
 use super::state::{Handed, Received, State};
-use super::{
-    Begun, RecvCtxError, RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain,
-};
+use super::{RecvCtxError, RecvError, RecvTimeoutError, Shared, TryRecvError, release, retain};
 use crate::until::Until;
-use crate::wait_list::Key;
 use millpond_prim::sync::{Arc, Guard};
+use millpond_rt::wait::line::{self, Taken, Taker, Taking};
 use millpond_rt::wait::{Fired, Outcome, WaitReason, Waiting};
 use millpond_rt::{Context, coop};
 use std::fmt;
@@ -35,6 +34,14 @@ pub struct Receiver<T> {
     pub(super) shared: Arc<Shared<T>>,
 }
 
+/// A receive up to its wait.
+enum Begun<T> {
+    Got(T),
+    Closed,
+    /// The goroutine is in line.
+    Leaving(Taker<T>),
+}
+
 impl<T> Receiver<T> {
     /// Receives a value. Parks the goroutine, or blocks the plain thread, until there is one.
     ///
@@ -42,46 +49,79 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`] if the channel is closed and empty, or closes while this waits.
+    // In the caller's frame, so that the switch is there: see `millpond_rt::wait::line`.
     #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
-        match self.recv_or_register() {
-            Begun::Done(result) => result,
-            Begun::Waits(waiting, key) => {
-                waiting.park(WaitReason::ChanRecv, None);
-                self.finish_recv(key)
-            }
+        match self.begin() {
+            Begun::Got(value) => Ok(value),
+            Begun::Closed => Err(RecvError),
+            Begun::Leaving(taker) => match taker.leave() {
+                Taken::Value(value) => Ok(value),
+                Taken::Nothing => Err(RecvError),
+                Taken::Number(promise) => self.recv_number(promise),
+            },
         }
     }
 
+    /// All of a receive but its wait.
     #[inline(never)]
-    fn recv_or_register(&self) -> Begun<Result<T, RecvError>> {
-        let mut state = self.shared.lock();
+    fn begin(&self) -> Begun<T> {
+        match self.shared.recv_quickly() {
+            Ok(value) => {
+                coop::spend();
+                Begun::Got(value)
+            }
+            Err(state) => self.join(state),
+        }
+    }
+
+    /// A receive after the quick step, under the same lock. Apart from it, so that a receive that
+    /// need not wait saves no registers for this.
+    #[inline(never)]
+    fn join(&self, state: Guard<'_, State<T>>) -> Begun<T> {
+        let over = if line::fits::<T>() && state.is_plain() {
+            match line::take(state, |state| &mut state.takers, WaitReason::ChanRecv) {
+                Taking::Leaving(taker) => return Begun::Leaving(taker),
+                Taking::Over(Taken::Value(value)) => Ok(value),
+                Taking::Over(Taken::Nothing) => Err(RecvError),
+                Taking::Over(Taken::Number(promise)) => self.recv_number(promise),
+            }
+        } else {
+            self.recv_slowly(Slow::new(state))
+        };
+        over.map_or(Begun::Closed, Begun::Got)
+    }
+
+    /// A promise came instead of a value.
+    #[cold]
+    #[inline(never)]
+    fn recv_number(&self, promise: usize) -> Result<T, RecvError> {
+        self.recv_promised(PromiseKey::of_number(promise)).map_err(|_| RecvError)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn recv_slowly(&self, mut state: Slow<'_, T>) -> Result<T, RecvError> {
         match state.recv() {
             Received::Done(value, fired) => {
                 self.received(state, fired);
-                Begun::Done(Ok(value))
+                Ok(value)
             }
-            Received::Closed => Begun::Done(Err(RecvError)),
+            Received::Closed => Err(RecvError),
             Received::Promised(promise, fired) => {
                 drop(state);
                 drop(fired);
-                Begun::Done(self.recv_promised(promise).map_err(|_| RecvError))
+                self.recv_promised(promise).map_err(|_| RecvError)
             }
             Received::Empty => {
-                let waiting = Waiting::begin();
-                let key = state.register_recv(waiting.ticket(), 0, false);
-                Begun::Waits(waiting, key)
+                match self.wait(state, |waiting| waiting.park(WaitReason::ChanRecv, None)) {
+                    (Handed::Value(value), _) => Ok(value),
+                    (Handed::Nothing, _) => Err(RecvError),
+                    (Handed::Promise(promise), _) => {
+                        self.recv_promised(promise).map_err(|_| RecvError)
+                    }
+                }
             }
-        }
-    }
-
-    #[inline(never)]
-    fn finish_recv(&self, key: Key) -> Result<T, RecvError> {
-        let handed = self.shared.lock().finish_recv(key);
-        match handed {
-            Handed::Value(value) => Ok(value),
-            Handed::Nothing => Err(RecvError),
-            Handed::Promise(promise) => self.recv_promised(promise).map_err(|_| RecvError),
         }
     }
 
@@ -215,7 +255,7 @@ impl<T> Receiver<T> {
 
     /// After a step that received: unlocks and resumes the sender.
     #[inline]
-    fn received(&self, state: Guard<'_, State<T>>, fired: Option<Fired>) {
+    fn received(&self, state: Slow<'_, T>, fired: Option<Fired>) {
         drop(state);
         drop(fired);
         coop::spend();
@@ -226,7 +266,7 @@ impl<T> Receiver<T> {
     #[inline(never)]
     fn wait(
         &self,
-        mut state: Guard<'_, State<T>>,
+        mut state: Slow<'_, T>,
         park: impl FnOnce(Waiting) -> Outcome,
     ) -> (Handed<T>, Outcome) {
         let waiting = Waiting::begin();

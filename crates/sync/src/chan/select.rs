@@ -7,6 +7,7 @@
 //! looks again.
 
 use super::promise::PromiseKey;
+use super::quick::Slow;
 use super::state::{Handed, Permit, Received, Reserved};
 use super::{Receiver, RecvError, SendError, Sender};
 use crate::wait_list::Key;
@@ -87,9 +88,18 @@ impl<T> RecvArm<'_, T> {
 
 impl<T> Arm for RecvArm<'_, T> {
     fn attempt(&mut self) -> Tried {
-        // A `let`, so that the lock is released before anybody is resumed.
-        let received = self.receiver.shared.lock().recv();
-        self.note(received)
+        match self.receiver.shared.recv_quickly() {
+            Ok(value) => {
+                self.place = Place::Done(Ok(value));
+                Tried::Ready
+            }
+            Err(state) if state.is_plain() => Tried::NotReady,
+            Err(state) => {
+                // A `let`, so that the lock is released before anybody is resumed.
+                let received = Slow::new(state).recv();
+                self.note(received)
+            }
+        }
     }
 
     fn enlist(&mut self, ticket: &Ticket, outcome: u16) -> bool {
@@ -170,8 +180,11 @@ impl<T> Finish for RecvArm<'_, T> {
 }
 
 impl<T> Drop for RecvArm<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        self.delist();
+        if matches!(self.place, Place::InLine(_) | Place::Promised(_)) {
+            self.delist();
+        }
     }
 }
 
@@ -257,9 +270,12 @@ impl<T> Arm for SendArm<'_, T> {
 }
 
 impl<T> Drop for SendArm<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        self.delist();
-        self.renounce();
+        if self.key.is_some() || self.won.is_some() {
+            self.delist();
+            self.renounce();
+        }
     }
 }
 

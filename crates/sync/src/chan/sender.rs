@@ -5,13 +5,12 @@
 //! last sender that goes closes the channel.
 
 use super::future::SendFuture;
+use super::quick::Slow;
 use super::state::{Sent, State};
-use super::{
-    Begun, SendCtxError, SendError, SendTimeoutError, Shared, TrySendError, release, retain,
-};
+use super::{SendCtxError, SendError, SendTimeoutError, Shared, TrySendError, release, retain};
 use crate::until::Until;
-use crate::wait_list::Key;
 use millpond_prim::sync::{Arc, Guard};
+use millpond_rt::wait::line::{self, Giver, Giving};
 use millpond_rt::wait::{Fired, Outcome, WaitReason, Waiting};
 use millpond_rt::{Context, coop};
 use std::fmt;
@@ -32,6 +31,14 @@ pub struct Sender<T> {
     pub(super) shared: Arc<Shared<T>>,
 }
 
+/// A send up to its wait.
+enum Begun<T> {
+    /// It is over: the value, if it was not sent.
+    Over(Option<T>),
+    /// The goroutine is in line.
+    Leaving(Giver<T>),
+}
+
 impl<T> Sender<T> {
     /// Sends `value`. Parks the goroutine, or blocks the plain thread, while the buffer is full;
     /// for a rendezvous, until a receiver takes it.
@@ -40,32 +47,56 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// [`SendError`] with the value if the channel is closed, or closes while this waits.
+    // In the caller's frame, so that the switch is there: see `millpond_rt::wait::line`.
     #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        match self.send_or_register(value) {
-            Begun::Done(result) => result,
-            Begun::Waits(waiting, key) => {
-                waiting.park(WaitReason::ChanSend, None);
-                self.finish_send(key).map_or(Ok(()), |value| Err(SendError(value)))
+        let kept = match self.begin(value) {
+            Begun::Over(kept) => kept,
+            Begun::Leaving(giver) => giver.leave(),
+        };
+        kept.map_or(Ok(()), |value| Err(SendError(value)))
+    }
+
+    /// All of a send but its wait.
+    #[inline(never)]
+    fn begin(&self, value: T) -> Begun<T> {
+        match self.shared.send_quickly(value) {
+            Ok(()) => {
+                coop::spend();
+                Begun::Over(None)
             }
+            Err((value, state)) => self.join(value, state),
         }
     }
 
+    /// A send after the quick step, under the same lock. Apart from it, so that a send that need not
+    /// wait saves no registers for this.
     #[inline(never)]
-    fn send_or_register(&self, value: T) -> Begun<Result<(), SendError<T>>> {
-        let mut state = self.shared.lock();
-        match state.send(value) {
+    fn join(&self, value: T, state: Guard<'_, State<T>>) -> Begun<T> {
+        if line::fits::<T>() && state.is_plain() {
+            match line::give(state, |state| &mut state.givers, value, WaitReason::ChanSend) {
+                Giving::Over(kept) => Begun::Over(kept),
+                Giving::Leaving(giver) => Begun::Leaving(giver),
+            }
+        } else {
+            self.send_slowly(value, Slow::new(state))
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slowly(&self, value: T, mut state: Slow<'_, T>) -> Begun<T> {
+        let kept = match state.send(value) {
             Sent::Done(fired) => {
                 self.sent(state, fired);
-                Begun::Done(Ok(()))
+                None
             }
-            Sent::Closed(value) => Begun::Done(Err(SendError(value))),
+            Sent::Closed(value) => Some(value),
             Sent::Full(value) => {
-                let waiting = Waiting::begin();
-                let key = state.register_send(waiting.ticket(), 0, value);
-                Begun::Waits(waiting, key)
+                self.wait(state, value, |waiting| waiting.park(WaitReason::ChanSend, None)).0
             }
-        }
+        };
+        Begun::Over(kept)
     }
 
     /// Sends `value` if that is possible without waiting: there is room, or a receiver waits.
@@ -172,7 +203,7 @@ impl<T> Sender<T> {
 
     /// After a step that sent the value: unlocks and resumes.
     #[inline]
-    fn sent(&self, state: Guard<'_, State<T>>, fired: Option<Fired>) {
+    fn sent(&self, state: Slow<'_, T>, fired: Option<Fired>) {
         drop(state);
         drop(fired);
         coop::spend();
@@ -183,7 +214,7 @@ impl<T> Sender<T> {
     #[inline(never)]
     fn wait(
         &self,
-        mut state: Guard<'_, State<T>>,
+        mut state: Slow<'_, T>,
         value: T,
         park: impl FnOnce(Waiting) -> Outcome,
     ) -> (Option<T>, Outcome) {
@@ -191,12 +222,8 @@ impl<T> Sender<T> {
         let key = state.register_send(waiting.ticket(), 0, value);
         drop(state);
         let outcome = park(waiting);
-        (self.finish_send(key), outcome)
-    }
-
-    #[inline(never)]
-    fn finish_send(&self, key: Key) -> Option<T> {
-        self.shared.lock().finish_send(key)
+        let kept = self.shared.lock().finish_send(key);
+        (kept, outcome)
     }
 
     /// Closes the channel for everyone. What is buffered is still delivered; senders that wait,

@@ -1,6 +1,10 @@
 //! The state of a channel and the steps on it. Everything here runs under the channel's lock.
 //!
-//! Invariants between two steps ("waits" means linked and still claimable):
+//! Who waits for this channel alone and without a limit stands in a line, the others in a list beside it.
+//! Everybody in a line has waited longer than everybody in the list: nobody joins a line while somebody
+//! is in the list. [`super::quick`] has the steps for when there is nothing but lines and a buffer.
+//!
+//! Invariants between two steps ("waits" means in a line, or linked and still claimable):
 //! - a receiver waits only while the buffer is empty, and a sender then waits only if the buffer's
 //!   places are reserved;
 //! - a sender waits only while the values in the buffer and the reserved places make up `capacity`;
@@ -30,24 +34,35 @@
 //! unlocking. Steps move values of `T` and never drop, clone or compare one.
 
 use super::promise::{Kept, PromiseKey, Promises};
+use super::quick::Mode;
 use crate::wait_list::{Key, WaitList};
+use millpond_rt::wait::line::{Givers, Takers};
 use millpond_rt::wait::{Fired, Ticket};
 use std::collections::VecDeque;
 
 /// An empty buffer with more room than this is given back to the allocator.
-const KEEP: usize = 1024;
+pub(super) const KEEP: usize = 1024;
 
 /// The room that a bounded channel takes at once; it grows to its capacity when it is used.
 const FIRST_ROOM: usize = 32;
 
-/// Protected by the channel's lock, as is all in it.
+/// Protected by the channel's lock, as is all in it. What a rendezvous needs stands first, so that it is
+/// in one line of the cache with the lock.
+#[repr(C)]
 pub(super) struct State<T> {
-    buffer: VecDeque<T>,
-    /// 0 for a rendezvous, `usize::MAX` for unbounded.
-    capacity: usize,
+    /// Whether the quick steps may be taken: kept by [`super::quick::Slow`].
+    pub(super) mode: Mode,
     closed: bool,
     /// The last receiver is gone.
     discarded: bool,
+    /// Receivers that wait for this channel alone and without a limit, and have waited longer than
+    /// all in `receivers`.
+    pub(super) takers: Takers<T>,
+    /// Such senders.
+    pub(super) givers: Givers<T>,
+    /// 0 for a rendezvous, `usize::MAX` for unbounded.
+    pub(super) capacity: usize,
+    pub(super) buffer: VecDeque<T>,
     /// Places of the buffer that permits stand for.
     reserved: usize,
     /// How many values are on trial.
@@ -125,10 +140,13 @@ impl<T> State<T> {
         Self {
             buffer: VecDeque::with_capacity(room),
             capacity,
+            mode: if capacity == 0 { Mode::Rendezvous } else { Mode::Buffered },
             closed: false,
             discarded: false,
             reserved: 0,
             on_trial: 0,
+            takers: Takers::new(),
+            givers: Givers::new(),
             receivers: WaitList::new(),
             senders: WaitList::new(),
             promises: Promises::new(),
@@ -147,6 +165,22 @@ impl<T> State<T> {
         self.closed
     }
 
+    /// What there is for the quick steps.
+    #[inline]
+    pub(super) fn find_mode(&self) -> Mode {
+        let odd = self.closed
+            || self.reserved + self.on_trial > 0
+            || !self.receivers.is_empty()
+            || !self.senders.is_empty();
+        match self.capacity {
+            _ if odd => Mode::Odd,
+            0 if self.buffer.is_empty() => Mode::Rendezvous,
+            // A value that was declined is in front of all that senders hold.
+            0 => Mode::Odd,
+            _ => Mode::Buffered,
+        }
+    }
+
     #[inline]
     fn has_room(&self) -> bool {
         self.buffer.len() + self.reserved < self.capacity
@@ -159,17 +193,14 @@ impl<T> State<T> {
         if self.closed {
             return Sent::Closed(value);
         }
-        // Not by `hand_over`, which would move the value there and, where nobody waits, back.
-        if let Some((slot, fired)) = self.receivers.claim_front(Slot::arm) {
-            slot.holds = Holds::Value(value);
-            self.on_trial += usize::from(slot.on_trial);
-            return Sent::Done(Some(fired));
+        match self.hand_over(value) {
+            Ok(fired) => Sent::Done(Some(fired)),
+            Err(value) if self.has_room() => {
+                self.buffer.push_back(value);
+                Sent::Done(None)
+            }
+            Err(value) => Sent::Full(value),
         }
-        if self.has_room() {
-            self.buffer.push_back(value);
-            return Sent::Done(None);
-        }
-        Sent::Full(value)
     }
 
     /// Takes the right to send, if that is possible without waiting: a place in the buffer, or for
@@ -182,16 +213,20 @@ impl<T> State<T> {
             self.reserved += 1;
             return Reserved::Done(Permit::Place, None);
         }
-        if self.capacity > 0 {
+        if self.capacity > 0 || self.takers.is_empty() && self.receivers.is_empty() {
             return Reserved::Full;
         }
-        let Some((slot, fired)) = self.receivers.claim_front(Slot::arm) else {
-            return Reserved::Full;
-        };
         let (ours, theirs) = self.promises.make();
-        slot.holds = Holds::Promise(theirs);
-        self.on_trial += 1;
-        Reserved::Done(Permit::Promise(ours), Some(fired))
+        match self.promise(theirs) {
+            Ok(fired) => {
+                self.on_trial += 1;
+                Reserved::Done(Permit::Promise(ours), Some(fired))
+            }
+            Err(theirs) => {
+                self.promises.unmake(ours, theirs);
+                Reserved::Full
+            }
+        }
     }
 
     /// Receives if that is possible without waiting: from the buffer, whose free place then goes
@@ -204,6 +239,9 @@ impl<T> State<T> {
                 self.give_back();
             }
             return Received::Done(value, fired);
+        }
+        if let Some((value, fired)) = self.givers.take() {
+            return Received::Done(value, Some(fired));
         }
         match self.senders.claim_front(Slot::arm) {
             Some((slot, fired)) => match std::mem::replace(&mut slot.holds, Holds::Nothing) {
@@ -222,15 +260,19 @@ impl<T> State<T> {
     /// Frees the buffer, which is empty.
     #[cold]
     #[inline(never)]
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         self.buffer = VecDeque::new();
     }
 
     /// Gives a place that became free to the longest waiting sender.
     #[inline]
-    fn refill(&mut self) -> Option<Fired> {
+    pub(super) fn refill(&mut self) -> Option<Fired> {
         if !self.has_room() {
             return None;
+        }
+        if let Some((value, fired)) = self.givers.take() {
+            self.buffer.push_back(value);
+            return Some(fired);
         }
         let (slot, fired) = self.senders.claim_front(Slot::arm)?;
         match std::mem::replace(&mut slot.holds, Holds::Nothing) {
@@ -246,9 +288,25 @@ impl<T> State<T> {
     /// Gives `value` to the longest waiting receiver.
     #[inline]
     fn hand_over(&mut self, value: T) -> Result<Fired, T> {
+        let value = match self.takers.give(value) {
+            Ok(fired) => return Ok(fired),
+            Err(value) => value,
+        };
         let Some((slot, fired)) = self.receivers.claim_front(Slot::arm) else { return Err(value) };
         slot.holds = Holds::Value(value);
         self.on_trial += usize::from(slot.on_trial);
+        Ok(fired)
+    }
+
+    /// Promises the longest waiting receiver a value.
+    fn promise(&mut self, promise: PromiseKey) -> Result<Fired, PromiseKey> {
+        if let Some(fired) = self.takers.tell(promise.number()) {
+            return Ok(fired);
+        }
+        let Some((slot, fired)) = self.receivers.claim_front(Slot::arm) else {
+            return Err(promise);
+        };
+        slot.holds = Holds::Promise(promise);
         Ok(fired)
     }
 
@@ -257,12 +315,15 @@ impl<T> State<T> {
     pub(super) fn may_recv(&mut self, own: &Ticket) -> bool {
         !self.buffer.is_empty()
             || self.closed && self.on_trial == 0
+            || !self.givers.is_empty()
             || self.senders.has_open_but(own)
     }
 
     /// Whether a late send that holds `own` would find something to do with somebody else. A hint.
     pub(super) fn may_send(&mut self, own: &Ticket) -> bool {
-        self.closed || self.has_room() || self.capacity == 0 && self.receivers.has_open_but(own)
+        self.closed
+            || self.has_room()
+            || self.capacity == 0 && (!self.takers.is_empty() || self.receivers.has_open_but(own))
     }
 
     /// Puts a sender in line. Right after [`Sent::Full`], under the same lock.
@@ -351,8 +412,12 @@ impl<T> State<T> {
 
     /// Tells the receivers that wait, if nothing can come any more.
     fn end_if_closed(&mut self) -> Vec<Fired> {
-        let ended = self.closed && self.on_trial == 0;
-        if ended { self.receivers.claim_all(Slot::arm) } else { Vec::new() }
+        let mut fired = Vec::new();
+        if self.closed && self.on_trial == 0 {
+            self.takers.end_all(&mut fired);
+            fired.append(&mut self.receivers.claim_all(Slot::arm));
+        }
+        fired
     }
 
     /// Closes: receivers that wait get nothing, senders that wait keep their values. What is
@@ -362,6 +427,7 @@ impl<T> State<T> {
             return Vec::new();
         }
         let mut fired = self.end_if_closed();
+        self.givers.end_all(&mut fired);
         fired.append(&mut self.senders.claim_all(Slot::arm));
         fired
     }
@@ -377,7 +443,8 @@ impl<T> State<T> {
     #[cfg(all(test, not(loom)))]
     pub(super) fn footprint(&self) -> (usize, usize, usize) {
         let (receivers, senders) = (self.receivers.footprint(), self.senders.footprint());
-        let entries = receivers.0 + senders.0 + self.promises.len() + self.reserved;
+        let lines = self.takers.len() + self.givers.len();
+        let entries = receivers.0 + senders.0 + self.promises.len() + self.reserved + lines;
         (entries, receivers.1 + senders.1, self.buffer.capacity())
     }
 }
