@@ -1,9 +1,11 @@
 //! One row of the allocator's benchmark, on the allocator that this binary was built with.
 //!
-//! `bench-alloc ROW` runs the row once and prints one line: `row allocator ns peak_kib end_kib live_kib`. Time
-//! is that of the row's work; `end` is what is resident after it, some time later for the rows that are about
-//! giving back; `live` is what the program still holds then. Ratios are made by whoever runs all of them, in turns.
-//! `bench-alloc ROW n` does an n-th of the rounds, for runs under a tool that counts instructions.
+//! `bench-alloc ROW` runs the row once and prints one line:
+//! `row allocator ns start_kib peak_kib end_kib live_kib floor_kib`. Time is that of the work; `start` is what was
+//! resident before it, `end` after it, some time later for the rows that are about giving back; `live` is what the
+//! program still holds then, `floor` the pages that hold some of it. Ratios are made by whoever runs all of them, in
+//! turns. `bench-alloc ROW n` does an n-th of the rounds, for runs under a tool that counts instructions. `bench-alloc
+//! ROW settle` waits two seconds before `end` is read, whatever the row.
 //!
 //! Rows are generated from a fixed seed, so that every allocator sees the same requests. Rejected: a harness that
 //! repeats until the figures are steady, which hides what the first touch of memory costs.
@@ -12,6 +14,8 @@
 
 mod memory;
 mod time;
+
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "millpond")]
 #[global_allocator]
@@ -74,10 +78,14 @@ impl Random {
 /// What a row says besides its time.
 #[derive(Default)]
 pub struct Outcome {
+    /// How long the work took, if the row waited after it.
+    pub work: Option<Duration>,
     /// Resident at the end, in KiB, if the row has a moment of its own for it.
     pub end_kib: Option<usize>,
     /// Still held then.
     pub live_kib: usize,
+    /// Pages that hold some of that.
+    pub floor_kib: usize,
 }
 
 /// A number of `/proc/self/status`, in KiB.
@@ -95,9 +103,16 @@ fn main() {
         eprintln!("usage: bench-alloc ROW; rows: {}", names.join(" "));
         std::process::exit(2);
     };
-    let started = std::time::Instant::now();
+    let settles = std::env::args().nth(2).is_some_and(|word| word == "settle");
+    let start_kib = status_kib("VmRSS:");
+    let started = Instant::now();
     let outcome = run();
-    let took = started.elapsed().as_nanos();
-    let end = outcome.end_kib.unwrap_or_else(|| status_kib("VmRSS:"));
-    println!("{name} {ALLOCATOR} {took} {} {end} {}", status_kib("VmHWM:"), outcome.live_kib);
+    let took = outcome.work.unwrap_or_else(|| started.elapsed()).as_nanos();
+    let peak_kib = status_kib("VmHWM:");
+    if settles && outcome.end_kib.is_none() {
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    let end_kib = outcome.end_kib.unwrap_or_else(|| status_kib("VmRSS:"));
+    let Outcome { live_kib, floor_kib, .. } = outcome;
+    println!("{name} {ALLOCATOR} {took} {start_kib} {peak_kib} {end_kib} {live_kib} {floor_kib}");
 }

@@ -6,8 +6,9 @@
 //! ```text
 //!   current ── blocks are taken from here (a list per span, the next block is on top)
 //!   partial ── spans with room, in the order in which they got it
-//!   full    ── spans without; they come back by a free of this thread, or through the inbox
+//!   full    ── spans without, in no list; they come back by a free of this thread, or through the inbox
 //!   inbox   ── full spans that other threads have freed blocks of
+//!   owned   ── all of these
 //! ```
 //!
 //! Down, when the current span has no block ([`Cache::refill`]): carve more of it; bring home what
@@ -27,7 +28,7 @@
 use crate::central;
 use crate::checked;
 use crate::classes::{CLASSES, COUNT, DIRECT, DIRECT_MAX};
-use crate::list::{List, address};
+use crate::list::{List, Owned, address};
 use crate::misuse;
 use crate::pages;
 use crate::scavenge;
@@ -37,7 +38,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed};
 
 /// Empty spans that a cache keeps, per class.
-const SPARES: u8 = 1;
+const SPARES: usize = 1;
 
 /// Stands for "no span": has no block to give.
 static EMPTY: Span = Span::empty();
@@ -53,10 +54,10 @@ pub struct Bin {
     current: Cell<*mut Span>,
     /// Spans with room.
     pub partial: List,
-    /// Spans without.
-    pub full: List,
+    /// All spans of the cache.
+    pub owned: Owned,
     /// Partial spans that are kept although they are empty.
-    spares: Cell<u8>,
+    spares: Cell<usize>,
     /// What the scavenger saw last, to know whether the bin is in use: see `scavenge`. Scavenger.
     pub seen: Cell<u64>,
     /// Full spans with a message, by `inbox_next`. Written under the central lock of the class.
@@ -68,7 +69,7 @@ impl Bin {
         Self {
             current: Cell::new(none()),
             partial: List::new(),
-            full: List::new(),
+            owned: Owned::new(),
             spares: Cell::new(0),
             seen: Cell::new(0),
             inbox: AtomicPtr::new(std::ptr::null_mut()),
@@ -133,30 +134,31 @@ impl Cache {
 
     fn refill(&self, class: usize) -> *mut u8 {
         loop {
-            if let Some(span) = self.bins[class].current() {
-                if span.has_free() || span.carve() || span.absorb() {
-                    return span.pop_or_abort();
-                }
+            let current = self.bins[class].current();
+            if let Some(span) = current
+                && (span.has_free() || span.carve() || span.absorb())
+            {
+                return span.pop_or_abort();
+            }
+            let Some(next) = self.next_span(class) else { return std::ptr::null_mut() };
+            self.set_current(class, Some(next));
+            if let Some(span) = current {
                 self.set_aside(span, class);
             }
-            match self.next_span(class) {
-                Some(span) => self.set_current(class, Some(span)),
-                None => return std::ptr::null_mut(),
+            if let Some(span) = self.bins[class].partial.first() {
+                span.prefetch();
             }
         }
     }
 
-    /// The current span is full, unless a block comes from elsewhere at this moment.
+    /// What was the current span is full, unless a block comes from elsewhere at this moment.
     fn set_aside(&self, span: &'static Span, class: usize) {
-        let bin = &self.bins[class];
-        self.set_current(class, None);
         if span.remote.arm() {
             span.set_state(State::Full);
             span.local.store(std::ptr::null_mut(), Relaxed);
-            bin.full.push_back(span);
         } else {
             span.set_state(State::Partial);
-            bin.partial.push_front(span);
+            self.bins[class].partial.push_front(span);
         }
     }
 
@@ -186,6 +188,7 @@ impl Cache {
                 span
             }
         };
+        bin.owned.push_front(span);
         self.let_free(span);
         Some(span)
     }
@@ -216,10 +219,10 @@ impl Cache {
         }
     }
 
-    /// A full span has room.
+    /// A full span has room. It is the last to be used: until then more blocks of it will have come back.
+    /// (The first, so that its block is taken while the processor has it: measured, and 30 % slower where
+    /// 100,000 blocks live, as then nearly every allocation changes the span.)
     fn unfill(&self, span: &'static Span, class: usize) {
-        span.remote.disarm();
-        self.bins[class].full.remove(span);
         self.bins[class].partial.push_back(span);
         span.set_state(State::Partial);
         self.let_free(span);
@@ -279,6 +282,7 @@ impl Cache {
             bin.spares.set(bin.spares.get() + 1);
         } else if !span.remote.is_owed() {
             bin.partial.remove(span);
+            bin.owned.remove(span);
             central::release(span);
         }
     }
@@ -305,7 +309,7 @@ impl Cache {
     /// others go to the central list.
     pub fn surrender(&self, class: usize, full_ones_too: bool) {
         let bin = &self.bins[class];
-        if bin.current().is_none() && bin.partial.len() == 0 && bin.full.len() == 0 {
+        if bin.owned.len() == 0 {
             return;
         }
         let current = bin.current();
@@ -326,15 +330,22 @@ impl Cache {
     /// Walks every span and says what is wrong, if anything is.
     pub fn check(&self) -> Result<(), &'static str> {
         for bin in &self.bins {
-            let all = bin.current().into_iter().chain(bin.partial.iter()).chain(bin.full.iter());
-            for span in all {
+            let mut full = 0;
+            for span in bin.owned.iter() {
                 if span.owner.load(Relaxed) != self.address() {
                     return Err("a span in a cache has another owner");
                 }
                 span.check()?;
+                if span.state() == State::Full {
+                    full += 1;
+                    if span.has_room() {
+                        return Err("a full span has room");
+                    }
+                }
             }
-            if bin.full.iter().any(Span::has_room) {
-                return Err("a full span has room");
+            let listed = usize::from(bin.current().is_some()) + bin.partial.len();
+            if full + listed != bin.owned.len() {
+                return Err("a span of a cache is neither current nor partial nor full");
             }
         }
         Ok(())

@@ -24,7 +24,8 @@ use crate::pages;
 use crate::scavenge;
 use crate::span::{Holes, OS_PAGE, Span, State};
 use millpond_sys::arena;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::fence;
 
 /// Spans with room and without owner, by class.
 static CENTRAL: [Lock<List>; COUNT] = [const { Lock::new(Rank::Central, List::new()) }; COUNT];
@@ -54,14 +55,16 @@ pub fn surrender(class: usize, cache: &Cache, full_ones_too: bool) {
         next = span.inbox_next.get();
         span.remote.settle();
         if span.state() == State::Full {
-            bin.full.remove(span);
+            bin.owned.remove(span);
             disown(&central, span);
         }
     }
     while let Some(span) = bin.partial.pop_front() {
+        bin.owned.remove(span);
         disown(&central, span);
     }
-    while full_ones_too && let Some(span) = bin.full.pop_front() {
+    // What is left is full.
+    while full_ones_too && let Some(span) = bin.owned.pop_front() {
         disown(&central, span);
     }
 }
@@ -75,10 +78,23 @@ fn disown(central: &List, span: &'static Span) {
     settle_down(central, span);
 }
 
+/// Brings home what was freed of a span without an owner, and misses no last block: who pushes after the
+/// look below sees the owner and the number of blocks in use as they are now, and comes by
+/// ([`last_block`]) if there are none left.
+fn gather(span: &Span) {
+    loop {
+        span.absorb();
+        fence(SeqCst);
+        if span.remote.count() == 0 {
+            return;
+        }
+    }
+}
+
 /// Where a span without an owner belongs. It is in no list.
 fn settle_down(central: &List, span: &'static Span) {
     loop {
-        span.absorb();
+        gather(span);
         if span.used.load(Relaxed) == 0 && !span.remote.is_owed() {
             return release(span);
         }
@@ -97,6 +113,7 @@ fn settle_down(central: &List, span: &'static Span) {
 /// Returns the pages of an empty span. It is in no list, and nobody owes a message about it.
 pub fn release(span: &'static Span) {
     span.spare.set(false);
+    span.remote.disarm();
     span.local.store(std::ptr::null_mut(), Relaxed);
     span.owner.store(std::ptr::null_mut(), Release);
     pages::with(|pages| {
@@ -140,7 +157,7 @@ pub fn last_block(span: &'static Span, class: usize) {
 }
 
 fn give_back_if_empty(central: &List, span: &'static Span) {
-    span.absorb();
+    gather(span);
     if span.used.load(Relaxed) == 0 && !span.remote.is_owed() {
         central.remove(span);
         release(span);
@@ -169,7 +186,7 @@ pub fn release_holes(class: usize) -> usize {
     let (mut count, mut bytes) = (0, 0);
     for found in found.iter_mut().take(central.len()) {
         let Some(span) = central.pop_front() else { break };
-        span.absorb();
+        gather(span);
         if span.used.load(Relaxed) == 0 && !span.remote.is_owed() {
             release(span);
             continue;

@@ -82,6 +82,12 @@ impl<T> Turn<T> {
         made
     }
 
+    /// The first half of [`Self::claim`]: what is found busy or not counts only after [`heavy_barrier`], of
+    /// which one is enough for many threads.
+    pub fn begin_claim(&self, stand_in: *const T) {
+        self.cache.swap(stand_in.cast_mut(), Ordering::AcqRel);
+    }
+
     /// Whether the owner is within an operation that began before the claim.
     pub fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Acquire) != 0
@@ -97,8 +103,8 @@ fn light_barrier() {
     loom::sync::atomic::fence(Ordering::SeqCst);
 }
 
-/// Orders it for the processor as well, on all threads.
-fn heavy_barrier() -> bool {
+/// Orders it for the processor as well, on all threads; `false` if the kernel does not.
+pub fn heavy_barrier() -> bool {
     #[cfg(not(loom))]
     return millpond_sys::barrier::everywhere();
     #[cfg(loom)]

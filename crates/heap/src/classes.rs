@@ -94,13 +94,15 @@ pub fn class_for(bytes: usize, align: usize) -> Option<usize> {
     if bytes > MAX_SMALL || align > PAGE {
         return None;
     }
-    let bytes = bytes.max(1).next_multiple_of(align);
+    // Masks, since the compiler does not know that `align` is a power of two and would divide.
+    let below = align - 1;
+    let bytes = (bytes.max(1) + below) & !below;
     if bytes > MAX_SMALL {
         return None;
     }
     let mut class = class_of(bytes);
     // Ends at the latest at the next power of two.
-    while !(CLASSES[class].size as usize).is_multiple_of(align) {
+    while CLASSES[class].size as usize & below != 0 {
         class += 1;
     }
     Some(class)

@@ -26,11 +26,11 @@ use crate::large;
 use crate::misuse;
 use crate::sample;
 use crate::scavenge;
-use crate::span::{Span, State};
+use crate::span::{HARDENED, Span, State};
 use crate::threads::{self, LOCAL, Local, with_cache};
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
-/// Allocates; null when there is no memory. The first word of a small block is zero.
+/// Allocates; null when there is no memory.
 ///
 /// `align` must be a power of two.
 ///
@@ -157,8 +157,7 @@ pub unsafe fn dealloc(block: *mut u8) {
     let left = LOCAL.with(|local| {
         let cache = local.turn.begin();
         if std::ptr::eq(span.local.load(Relaxed), cache)
-            && span.is_carved_block(address)
-            && !span.looks_free(address)
+            && (!HARDENED || span.is_carved_block(address) && !span.looks_free(address))
         {
             let left = span.push(address);
             // Nobody claims a cache for the sake of one bin: what is left to do begins a turn anew.
@@ -202,18 +201,35 @@ fn dealloc_last(span: &'static Span) {
 /// Anything but a plain block of this thread's. Within a turn.
 #[inline(never)]
 fn dealloc_slow(span: &'static Span, address: usize) {
-    LOCAL.with(|local| dealloc_in_turn(local, span, address));
+    LOCAL.with(|local| {
+        if !span.is_carved_block(address) || checked::is_on() {
+            return dealloc_odd(local, span, address);
+        }
+        let owner = span.owner.load(Acquire);
+        // The same as when the turn began, or the stand-in, if a claim has come since: that one owns
+        // nothing, and the claimant waits for the end of the turn.
+        let cache = local.turn.begin();
+        if std::ptr::eq(owner, cache) {
+            refuse_double_free("free", span, address);
+            // SAFETY: within a turn, and a stand-in owns nothing.
+            unsafe { (*cache).give(span, address) };
+            return local.turn.end();
+        }
+        local.turn.end();
+        dealloc_remote(span, owner, address);
+    });
 }
 
-fn dealloc_in_turn(local: &Local, span: &'static Span, address: usize) {
+/// An object with pages of its own, a span with holes, the checked mode, or a mistake. Within a turn.
+#[inline(never)]
+fn dealloc_odd(local: &Local, span: &'static Span, address: usize) {
+    local.turn.end();
     match span.state() {
         State::Large => {
-            local.turn.end();
             large::free(span, address);
             return scavenge::safe_point();
         }
         State::Sampled => {
-            local.turn.end();
             sample::free(local, span, address);
             return scavenge::safe_point();
         }
@@ -227,12 +243,10 @@ fn dealloc_in_turn(local: &Local, span: &'static Span, address: usize) {
         checked::fill(address, span.geometry().size as usize);
     }
     let owner = span.owner.load(Acquire);
-    // The same as when the turn began, or the stand-in, if a claim has come since: that one owns nothing,
-    // and the claimant waits for the end of the turn.
     let cache = local.turn.begin();
     if std::ptr::eq(owner, cache) {
         refuse_double_free("free", span, address);
-        // SAFETY: within a turn, and a stand-in owns nothing.
+        // SAFETY: as in `dealloc_slow`.
         unsafe { (*cache).give(span, address) };
         return local.turn.end();
     }
@@ -246,11 +260,12 @@ fn dealloc_remote(span: &'static Span, owner: *const Cache, address: usize) {
         suspect(span, owner, address);
     }
     let class = span.class();
-    let used = span.used.load(Relaxed);
     let pushed = span.push_remote(address);
     if pushed.owes {
         central::owed(span);
-    } else if owner.is_null() && pushed.count >= used {
+    } else if span.owner.load(SeqCst).is_null() && pushed.count >= span.used.load(SeqCst) {
+        // After the push, and in one order with it: see `central::gather`. The span may be anything by
+        // now, so this is a hint.
         central::last_block(span, class);
     }
 }

@@ -83,8 +83,7 @@ impl<T> Lock<T> {
         Guard(self)
     }
 
-    /// Takes the lock if it is free. For tests: whoever would not wait has no need of the heap.
-    #[cfg(test)]
+    /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         let taken = self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
         taken.is_ok().then(|| {

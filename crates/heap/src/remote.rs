@@ -15,11 +15,16 @@
 //! into all the full ones all the time. So it *arms* a span when it sets it aside as full
 //! ([`Remote::arm`], which fails if something has come meanwhile). The push that finds it armed
 //! disarms it, takes on a *debt* (`OWED`) and must tell the owner, or the central list if there is
-//! no owner. Until the debt is settled ([`Remote::settle`]) the span is not given back to the page
-//! heap, whatever its counts say: the one who owes still holds its address.
+//! no owner. A span that has room again because its owner freed a block stays armed: a push may
+//! then tell what nobody waits for, but the owner is spared two atomic instructions each time.
+//! Until the debt is settled ([`Remote::settle`]) the span is not given back to the page heap,
+//! whatever its counts say: the one who owes still holds its address.
 //!
 //! Memory orders: a push releases what the freeing thread did to the block, and its link; collect
-//! acquires both. Settling acquires and releases, since it stands between two holders of the span.
+//! acquires both. Who brings the last block of a span without an owner has to know that it is the last:
+//! a push and then a look at the owner and the number of blocks in use, on one side, and the change of
+//! these and then a look at the list, on the other, are sequentially consistent, so that at least one
+//! of the two sees the other. Settling acquires and releases, since it stands between two holders of the span.
 //!
 //! Rejected: a list per cache instead of per span (mimalloc 1 had both). A block would have to be
 //! sorted back into its span by its owner, one cache miss each.
@@ -86,8 +91,13 @@ impl Remote {
             let flags = if owes { OWED } else { word & FLAGS };
             let counted = u64::from(count(word) + 1) << COUNT_SHIFT;
             let new = flags | counted | (u64::from(offset) + 1);
-            match self.0.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Pushed { count: count(new), owes },
+            match self.0.compare_exchange_weak(word, new, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => {
+                    // Loom knows no such order of single operations.
+                    #[cfg(loom)]
+                    loom::sync::atomic::fence(Ordering::SeqCst);
+                    return Pushed { count: count(new), owes };
+                }
                 Err(found) => word = found,
             }
         }
@@ -102,6 +112,11 @@ impl Remote {
     /// Asks that the next push tells the holder, unless the list is not empty. A debt that is not
     /// settled will be looked at anyway, so a span with one is not armed.
     pub fn arm(&self) -> bool {
+        // Still armed since the last time: nobody has pushed. That is what keeps a span that fills up
+        // again and again, by frees of its owner, free of atomic instructions.
+        if self.0.load(Ordering::Acquire) & ARMED != 0 {
+            return true;
+        }
         let armed = |word| match count(word) {
             0 if word & OWED == 0 => Some(word | ARMED),
             0 => Some(word),
@@ -110,9 +125,11 @@ impl Remote {
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, armed).is_ok()
     }
 
-    /// Takes the request back: the holder looks at the span itself now.
+    /// Takes the request back: the span changes its holder.
     pub fn disarm(&self) {
-        self.0.fetch_and(!ARMED, Ordering::AcqRel);
+        if self.0.load(Ordering::Acquire) & ARMED != 0 {
+            self.0.fetch_and(!ARMED, Ordering::AcqRel);
+        }
     }
 
     /// The message has arrived, or nobody is there to get it.

@@ -24,6 +24,7 @@ use crate::central;
 use crate::classes::{COUNT, PAGE};
 use crate::lock::{Lock, Rank};
 use crate::pages::{self, Counts, Loan};
+use crate::span::{HOLLOW, OS_PAGE};
 use crate::threads;
 use millpond_policy::scavenge::{BUDGET_NS, FLOOR_BYTES, Pacer, TICK_MS, room};
 use millpond_sys::{arena, barrier, hooks};
@@ -101,8 +102,7 @@ pub fn set_limit(bytes: u64) {
 pub fn look_at(counts: &Counts) {
     let limit = LIMIT.load(Relaxed);
     if limit != u64::MAX && counts.idle > 0 {
-        let spans = counts.small.iter().sum::<usize>() + counts.large;
-        let (spans, idle) = ((spans * PAGE) as u64, (counts.idle * PAGE) as u64);
+        let (spans, idle) = ((counts.lent * PAGE) as u64, (counts.idle * PAGE) as u64);
         if idle > room(spans, limit) {
             URGENT.store(true, Relaxed);
         }
@@ -135,6 +135,15 @@ pub fn safe_point() {
         start();
     }
     if URGENT.load(Relaxed) {
+        urgent();
+    }
+}
+
+/// As a pass, since a `fork` must not come in the middle. While another one is at work, it is left to that, or
+/// to the next safe point.
+#[cold]
+fn urgent() {
+    if let Some(_pass) = PASS.try_lock() {
         URGENT.store(false, Relaxed);
         trim(0, None);
     }
@@ -181,8 +190,8 @@ fn pass() -> bool {
     let mut busy = false;
     if pass.ticks.is_multiple_of(LOOK_TICKS) {
         busy |= reclaim_idle();
-        busy |= sweep(until);
     }
+    busy |= sweep(until);
     let Some((in_use, idle)) = in_use_and_idle() else { return busy };
     let goal = pass.pacer.look(in_use, limit());
     if idle > goal {
@@ -192,11 +201,13 @@ fn pass() -> bool {
     busy || idle > goal.min(in_use / 10 + FLOOR_BYTES)
 }
 
+/// Bytes that are in use and may be resident, and free ones.
 fn in_use_and_idle() -> Option<(u64, u64)> {
     pages::if_any(|pages| {
         let counts = &pages.counts;
-        let spans = counts.small.iter().sum::<usize>() + counts.large;
-        Some(((spans * PAGE) as u64, (counts.idle * PAGE) as u64))
+        let hollow = HOLLOW.load(Relaxed) * OS_PAGE;
+        let in_use = (counts.lent * PAGE).saturating_sub(hollow);
+        Some((in_use as u64, (counts.idle * PAGE) as u64))
     })
 }
 
@@ -218,19 +229,17 @@ fn reclaim_idle() -> bool {
             }
         }
     };
-    let threads = threads::all();
-    for cache in threads.caches() {
-        // A thread in the middle of something is not idle.
-        threads.with_claimed(cache, 0, &mut look);
-    }
+    // A thread in the middle of something is not idle.
+    threads::all().with_each_claimed(&mut look);
     threads::with_common(look);
     busy
 }
 
-/// Step 2: gives back holes of central spans. Stops at `until`, and goes on in the next pass.
+/// Step 2: gives back holes of central spans. Stops at `until`, and goes on in the next pass. The largest blocks
+/// first: their spans have the most holes, and the fewest blocks to look at.
 fn sweep(until: Option<Instant>) -> bool {
     let mut busy = false;
-    for (class, fresh) in FRESH.iter().enumerate() {
+    for (class, fresh) in FRESH.iter().enumerate().rev() {
         if !fresh.swap(false, Relaxed) {
             continue;
         }

@@ -34,13 +34,20 @@ use crate::classes::{CLASSES, Class, MAX_BLOCKS, PAGE};
 use crate::misuse;
 use crate::remote::Remote;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering::Acquire, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed,
+};
 
 /// The link of the last block of a list. No block begins there.
 pub const END: u32 = 0x3_FFF8;
 
 /// Decoded links are below this.
 const LINK_LIMIT: u64 = 0x4_0000;
+
+/// Whether links are encoded and blocks are looked at before they are believed. Built with
+/// `--cfg millpond_unhardened` they are not: that is decided by whoever builds a program, in its flags.
+/// Rejected: a feature of the crate, which any library among a program's dependencies could set for all.
+pub const HARDENED: bool = cfg!(not(millpond_unhardened));
 
 /// Bytes of a page of the kernel, by which spans are carved and given back.
 pub const OS_PAGE: usize = 4096;
@@ -50,6 +57,11 @@ const CARVE_BLOCKS: usize = 8;
 
 /// In [`Span::class`]: not small blocks.
 pub const NO_CLASS: u8 = u8::MAX;
+
+/// Pages of 4 KiB of all spans of small blocks that are not resident for certain: never touched, or given back. What
+/// is kept free is measured by what is really there, and not by spans that are mostly holes. Changed with the mask of
+/// each span; a sum, so no order is needed.
+pub static HOLLOW: AtomicUsize = AtomicUsize::new(0);
 
 /// What a span is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +119,10 @@ pub struct Span {
     state: AtomicU8,
     /// Whether the cache keeps this span although it is empty. Holder.
     pub spare: Cell<bool>,
+    /// Neighbours in the list of what a cache owns. Holder of the cache.
+    pub owned_next: Cell<*mut Span>,
+    /// As `owned_next`.
+    pub owned_prev: Cell<*mut Span>,
 
     // The second line is what frees from other threads touch.
     /// Blocks freed by other threads.
@@ -151,6 +167,8 @@ impl Span {
             class: AtomicU8::new(NO_CLASS),
             state: AtomicU8::new(State::Gone as u8),
             spare: Cell::new(false),
+            owned_next: Cell::new(std::ptr::null_mut()),
+            owned_prev: Cell::new(std::ptr::null_mut()),
             remote: Remote::new(),
             owner: AtomicPtr::new(std::ptr::null_mut()),
             next: Cell::new(std::ptr::null_mut()),
@@ -174,6 +192,28 @@ impl Span {
         let all = u32::MAX >> (32 - pages * (PAGE / OS_PAGE) as u32);
         self.uncarved.store(all, Relaxed);
         self.dirty.store(dirty, Relaxed);
+        HOLLOW.fetch_add(self.hollow_pages(), Relaxed);
+    }
+
+    /// The pages of a span of small blocks go back to the page heap, which knows for itself what is resident.
+    pub fn tear_down_small(&self) {
+        HOLLOW.fetch_sub(self.hollow_pages(), Relaxed);
+    }
+
+    /// Pages of 4 KiB that are not resident for certain.
+    fn hollow_pages(&self) -> usize {
+        let all = self.geometry().pages as usize * (PAGE / OS_PAGE);
+        all - self.dirty.load(Relaxed).count_ones() as usize
+    }
+
+    /// Other pages may be resident from here on. Holder only.
+    fn set_dirty(&self, dirty: u32) {
+        let before = self.dirty.load(Relaxed);
+        if before != dirty {
+            self.dirty.store(dirty, Relaxed);
+            let fewer = (before.count_ones() as usize).wrapping_sub(dirty.count_ones() as usize);
+            HOLLOW.fetch_add(fewer, Relaxed);
+        }
     }
 
     /// Makes the record that of one object. The page heap only.
@@ -228,13 +268,19 @@ impl Span {
     #[inline(always)]
     fn decode(&self, block: *mut u64) -> u64 {
         // SAFETY: callers pass the start of a block of this span, which holds at least a word.
-        unsafe { *block ^ self.key.get() ^ block as u64 }
+        unsafe { *block ^ self.mask(block) }
     }
 
     #[inline(always)]
     fn link(&self, block: *mut u64, next: u32) {
         // SAFETY: as above, and the block is free: nobody else uses it.
-        unsafe { *block = u64::from(next) ^ self.key.get() ^ block as u64 };
+        unsafe { *block = u64::from(next) ^ self.mask(block) };
+    }
+
+    /// What the link in a block is xored with.
+    #[inline(always)]
+    fn mask(&self, block: *mut u64) -> u64 {
+        if HARDENED { self.key.get() ^ block as u64 } else { 0 }
     }
 
     /// Takes the first free block; its first word is cleared. Null if there is none, or if its link is
@@ -247,13 +293,15 @@ impl Span {
         }
         let block = self.word(free);
         let next = self.decode(block);
-        if next >= LINK_LIMIT {
+        if HARDENED && next >= LINK_LIMIT {
             return std::ptr::null_mut();
         }
         self.free.set(next as u32);
         self.used.store(self.used.load(Relaxed).wrapping_add(1), Relaxed);
-        // SAFETY: the block is the caller's now, and holds at least a word.
-        unsafe { *block = 0 };
+        if HARDENED {
+            // SAFETY: the block is the caller's now, and holds at least a word.
+            unsafe { *block = 0 };
+        }
         block.cast()
     }
 
@@ -290,9 +338,8 @@ impl Span {
     pub fn is_block(&self, address: usize) -> bool {
         let class = self.geometry();
         let offset = address.wrapping_sub(self.start.get());
-        let size = class.size as usize;
-        offset < class.blocks as usize * size
-            && offset.is_multiple_of(size)
+        offset < class.blocks as usize * class.size as usize
+            && (offset as u64).wrapping_mul(class.magic) < class.magic
             && self.uncarved.load(Relaxed) >> (offset / OS_PAGE) & 1 == 0
     }
 
@@ -300,7 +347,7 @@ impl Span {
     /// by chance (1 in 2^46) what looks like one.
     #[inline(always)]
     pub fn looks_free(&self, block: usize) -> bool {
-        self.decode(block as *mut u64) < LINK_LIMIT
+        HARDENED && self.decode(block as *mut u64) < LINK_LIMIT
     }
 
     /// Frees a block from a thread that does not hold the span.
@@ -311,10 +358,11 @@ impl Span {
 
     /// Brings home what other threads freed; `false` if there was nothing. Holder only.
     pub fn absorb(&self) -> bool {
-        let taken = self.remote.collect();
-        if taken.count == 0 {
+        // Most often there is nothing, and a look costs less than an exchange.
+        if self.remote.count() == 0 {
             return false;
         }
+        let taken = self.remote.collect();
         if self.free.get() != END {
             // Behind the last of theirs come ours.
             let mut last = self.word(taken.head);
@@ -367,7 +415,7 @@ impl Span {
         if let Some(last) = last {
             self.link(self.word(last), behind);
         }
-        self.dirty.store(dirty, Relaxed);
+        self.set_dirty(dirty);
         self.set_uncarved(uncarved);
         made > 0
     }
@@ -384,6 +432,11 @@ impl Span {
             _ => 0,
         };
         self.carved.store(carved, Relaxed);
+    }
+
+    /// Has the processor fetch the block that will be taken first. Holder only.
+    pub fn prefetch(&self) {
+        prefetch(self.start.get() + self.free.get() as usize);
     }
 
     /// Whether the list has a block. Holder only.
@@ -465,7 +518,7 @@ impl Span {
     /// and written to, at any time: what it reaches into may be resident again. Holder only.
     pub fn clean(&self, holes: &Holes) {
         let dirty = self.dirty.load(Relaxed);
-        self.dirty.store(dirty & !holes.pages | dirty & holes.reached, Relaxed);
+        self.set_dirty(dirty & !holes.pages | dirty & holes.reached);
     }
 
     /// The addresses of holes, by runs.
@@ -504,6 +557,19 @@ impl Span {
             false => Err("free, used and uncarved blocks are not all blocks"),
         }
     }
+}
+
+/// Tells the processor of an address that will be read from soon. Any address will do: it never faults.
+#[inline(always)]
+fn prefetch(address: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint, for whatever address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address as *const i8);
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
 }
 
 /// Pages of a span without a block in use, by bits; see [`Span::find_holes`].

@@ -22,7 +22,7 @@
 //! registering it allocates.
 
 use crate::cache::Cache;
-use crate::claim::Turn;
+use crate::claim::{self, Turn};
 use crate::classes::COUNT;
 use crate::lock::{Guard, Lock, Rank};
 use crate::pages;
@@ -266,6 +266,41 @@ impl Threads {
         let result = quiet.then(|| f(cache));
         local.turn.set(cache);
         result
+    }
+}
+
+impl Threads {
+    /// Does something with the caches of all threads that are in no operation. Some are claimed at once,
+    /// since the barrier costs more than what is done; not all, since their threads wait meanwhile.
+    pub fn with_each_claimed(&self, mut f: impl FnMut(&Cache)) {
+        const AT_ONCE: usize = 16;
+        let mine = LOCAL.with(std::ptr::from_ref);
+        let mut caches = self.caches();
+        loop {
+            let mut claimed: [Option<(&Cache, &Local)>; AT_ONCE] = [None; AT_ONCE];
+            let mut count = 0;
+            for cache in caches.by_ref().take(AT_ONCE) {
+                // SAFETY: a cache in the list has a thread, which cannot end while we hold the lock.
+                let Some(local) = (unsafe { cache.local.get().as_ref() }) else { continue };
+                if std::ptr::eq(local, mine) {
+                    self.with_claimed(cache, 0, &mut f);
+                } else if CLAIMS.load(Ordering::Relaxed) {
+                    local.turn.begin_claim(&raw const STAND_IN);
+                    claimed[count] = Some((cache, local));
+                }
+                count += 1;
+            }
+            if count == 0 {
+                return;
+            }
+            let is_made = claimed.iter().any(Option::is_some) && claim::heavy_barrier();
+            for (cache, local) in claimed.iter().flatten() {
+                if is_made && !local.turn.is_busy() {
+                    f(cache);
+                }
+                local.turn.set(*cache);
+            }
+        }
     }
 }
 

@@ -95,7 +95,7 @@ pub mod runtime {
 /// nothing.
 pub mod mem {
     pub use millpond_heap::{limit, release, set_limit};
-    pub use millpond_observe::{MemoryStats as Stats, memory as stats};
+    pub use millpond_observe::{MemoryStats as Stats, memory as stats, stacks_resident_bytes};
     pub use millpond_rt::set_warm_stacks;
 }
 

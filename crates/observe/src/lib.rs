@@ -15,7 +15,7 @@ mod goroutines;
 mod memory;
 
 pub use goroutines::{GoroutineDump, goroutines};
-pub use memory::{MemoryStats, memory};
+pub use memory::{MemoryStats, memory, stacks_resident_bytes};
 pub use millpond_rt::{
     Counts, Goroutine, Rest, RestSite, RestStats, Status, counts, rest_sites, rest_stats,
     wait::WaitReason,

@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("millpond-macros", 5),
     ("millpond", 5),
     ("millpond-cli", 6),
+    ("millpond-fuzz", 6),
 ];
 
 const RULE: &str = "layers";

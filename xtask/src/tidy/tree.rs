@@ -18,13 +18,16 @@ const SKIPPED: &[&str] = &["target", ".git", "node_modules", "corpus"];
 /// The folder of the other workspace: the benchmarks, which depend on half the ecosystem.
 pub const BENCHMARKS: &str = "bench";
 
+/// The folder of the fuzz targets, a workspace as well: they need another compiler.
+pub const FUZZ: &str = "fuzz";
+
 /// Endings of the texts that are checked besides Rust.
 const TEXTS: &[&str] = &["md", "toml", "sh", "yml", "yaml", "c", "h", "go", "py"];
 
 /// The whole repository, in memory.
 #[derive(Default)]
 pub struct Tree {
-    /// The packages of both workspaces.
+    /// The packages of all workspaces.
     pub crates: Vec<Crate>,
     /// All Rust files.
     pub sources: Vec<Source>,
@@ -57,7 +60,7 @@ pub struct Arrow {
 impl Tree {
     /// Reads the repository at `root`.
     pub fn load(root: &Path) -> Result<Tree, String> {
-        let workspaces = [root.to_path_buf(), root.join(BENCHMARKS)];
+        let workspaces = [root.to_path_buf(), root.join(BENCHMARKS), root.join(FUZZ)];
         let metadata: Vec<_> =
             workspaces.iter().map(|root| cargo::metadata(root)).collect::<Result<_, _>>()?;
         let mut tree = Tree { crates: parse_metadata(&metadata, root)?, ..Tree::default() };

@@ -31,7 +31,7 @@ use crate::ground::GROUND;
 use crate::list::address;
 use crate::lock::{Lock, Rank};
 use crate::scavenge;
-use crate::span::{Span, State};
+use crate::span::{HOLLOW, OS_PAGE, Span, State};
 use millpond_sys::arena::Arena;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use summary::{CHUNK_PAGES, LEVELS, Map, level_pages, spans_of_words, words_for};
@@ -61,6 +61,8 @@ pub struct Counts {
     pub small: [usize; COUNT],
     /// Of objects with pages of their own.
     pub large: usize,
+    /// Of all spans: the sum of `small` and `large`.
+    pub lent: usize,
     /// Objects with pages of their own: how many.
     pub large_objects: usize,
     /// Bytes that were asked for in these.
@@ -205,6 +207,7 @@ impl Pages {
             counts: Counts {
                 small: [0; COUNT],
                 large: 0,
+                lent: 0,
                 large_objects: 0,
                 large_bytes: 0,
                 idle: 0,
@@ -375,6 +378,7 @@ impl Pages {
             self.entry(page).store(address(span), Ordering::Release);
         }
         self.counts.small[class] += pages;
+        self.counts.lent += pages;
         Some(span)
     }
 
@@ -396,6 +400,7 @@ impl Pages {
         span.set_up_whole(start, count, bytes, state);
         self.entry(run.first).store(address(span), Ordering::Release);
         self.counts.large += pages;
+        self.counts.lent += pages;
         self.counts.large_objects += 1;
         self.counts.large_bytes += bytes;
         Some((span, run.zero))
@@ -405,6 +410,7 @@ impl Pages {
     pub fn free(&mut self, span: &'static Span) {
         let (first, pages) = (self.page_of(span), span.pages.get() as usize);
         let none = std::ptr::null_mut();
+        self.counts.lent -= pages;
         match span.state() {
             State::Large | State::Sampled => {
                 self.entry(first).store(none, Ordering::Release);
@@ -420,6 +426,7 @@ impl Pages {
                     self.entry(page).store(none, Ordering::Release);
                 }
                 self.counts.small[span.class()] -= pages;
+                span.tear_down_small();
                 self.put(first, pages, span.dirty.load(Ordering::Relaxed));
             }
         }
@@ -436,6 +443,8 @@ impl Pages {
 
     fn bury(&mut self, span: &'static Span) {
         span.set_state(State::Gone);
+        // No address is that of a block of it.
+        span.carved.store(0, Ordering::Relaxed);
         span.next.set(self.gone);
         self.gone = address(span);
     }
@@ -462,6 +471,7 @@ impl Pages {
         }
         span.pages.set(count);
         self.counts.large = self.counts.large + new - old;
+        self.counts.lent = self.counts.lent + new - old;
         self.counts.large_bytes = self.counts.large_bytes + bytes - span.bytes.get();
         span.bytes.set(bytes);
         Some(zero)
@@ -547,8 +557,7 @@ impl Pages {
     /// Pages that are free and given back, or were never used, below the top.
     pub fn released(&self) -> usize {
         let counts = &self.counts;
-        let spans = counts.small.iter().sum::<usize>() + counts.large;
-        counts.top - spans - counts.idle - counts.moving
+        counts.top - counts.lent - counts.idle - counts.moving
     }
 
     /// Walks everything and says what is wrong, if anything is.
@@ -575,6 +584,13 @@ impl Pages {
             .map(|word| word.count_ones())
             .sum();
         let spans: usize = self.spans().map(|span| span.pages.get() as usize).sum();
+        if HOLLOW.load(Ordering::Relaxed) * OS_PAGE > self.counts.small.iter().sum::<usize>() * PAGE
+        {
+            return Err("more pages of spans are said not to be resident than spans have");
+        }
+        if spans != self.counts.lent {
+            return Err("the number of pages that are lent out is wrong");
+        }
         match spans + self.counts.moving == taken as usize {
             true => Ok(()),
             false => Err("pages are taken that no span has"),

@@ -7,13 +7,15 @@ use super::Remote;
 use loom::sync::Arc;
 use millpond_prim::cell::UnsafeCell;
 use millpond_prim::sync::Lock;
+use millpond_prim::sync::atomic::{AtomicU32, Ordering};
 
 struct Span {
     remote: Remote,
     links: [UnsafeCell<Option<u32>>; 3],
     /// What the central lock protects: whether the span is there, and how often it was given back.
     central: Lock<(bool, u32)>,
-    used: u32,
+    /// Written under the central lock, read by whoever has pushed.
+    used: AtomicU32,
 }
 
 // SAFETY: what the models are there to show.
@@ -24,7 +26,12 @@ unsafe impl Sync for Span {}
 impl Span {
     fn new(used: u32) -> Self {
         let links = [(); 3].map(|()| UnsafeCell::new(None));
-        Self { remote: Remote::new(), links, central: Lock::new((true, 0)), used }
+        Self {
+            remote: Remote::new(),
+            links,
+            central: Lock::new((true, 0)),
+            used: AtomicU32::new(used),
+        }
     }
 
     /// A free by a thread that is not the owner, of a span without one: the walk of `central`.
@@ -33,17 +40,31 @@ impl Span {
             // SAFETY: a block belongs to the thread that frees it until it is pushed.
             self.links[block as usize].with_mut(|link| unsafe { *link = next });
         });
-        if pushed.owes || pushed.count >= self.used {
+        if pushed.owes || pushed.count >= self.used.load(Ordering::Relaxed) {
             let mut central = self.central.lock();
             if pushed.owes {
                 self.remote.settle();
             }
-            if central.0 && !self.remote.is_owed() && self.remote.count() == self.used {
-                assert_eq!(self.walk(), self.used);
-                *central = (false, central.1 + 1);
+            if central.0 {
+                self.gather();
+                if self.used.load(Ordering::Relaxed) == 0 && !self.remote.is_owed() {
+                    *central = (false, central.1 + 1);
+                }
             }
         }
         pushed.owes
+    }
+
+    /// The walk of `central::gather`, under the lock.
+    fn gather(&self) {
+        loop {
+            let seen = self.walk();
+            self.used.store(self.used.load(Ordering::Relaxed) - seen, Ordering::Relaxed);
+            loom::sync::atomic::fence(Ordering::SeqCst);
+            if self.remote.count() == 0 {
+                return;
+            }
+        }
     }
 
     fn walk(&self) -> u32 {
@@ -90,7 +111,8 @@ fn an_armed_list_is_told_of_once() {
         let theirs = thread.join().unwrap();
         // Not armed means that the other block was there already, and the owner has seen it.
         assert_eq!(u32::from(mine) + u32::from(theirs), u32::from(armed));
-        assert_eq!(span.walk(), 2);
+        let gathered = u32::MAX - span.used.load(Ordering::Relaxed);
+        assert_eq!(gathered + span.walk(), 2);
     });
 }
 
@@ -103,6 +125,32 @@ fn the_last_block_of_a_span_without_an_owner_gives_it_back_once() {
         let thread = loom::thread::spawn(move || other.free(0));
         span.free(1);
         thread.join().unwrap();
+        assert_eq!(*span.central.lock(), (false, 1));
+    });
+}
+
+#[test]
+fn the_last_block_of_a_span_is_not_missed_while_the_holder_brings_home_what_was_freed() {
+    loom::model(|| {
+        let span = Arc::new(Span::new(2));
+        let threads: Vec<_> = (0..2)
+            .map(|block| {
+                let span = span.clone();
+                loom::thread::spawn(move || span.free(block))
+            })
+            .collect();
+        {
+            let mut central = span.central.lock();
+            if central.0 {
+                span.gather();
+                if span.used.load(Ordering::Relaxed) == 0 {
+                    *central = (false, central.1 + 1);
+                }
+            }
+        }
+        threads.into_iter().for_each(|thread| {
+            thread.join().unwrap();
+        });
         assert_eq!(*span.central.lock(), (false, 1));
     });
 }
