@@ -90,6 +90,13 @@ pub(crate) struct Million {
         value_parser = clap::value_parser!(u32).range(0..=4 << 20),
     )]
     pub(crate) live: u32,
+    /// How many times all of it is done, in one process
+    #[arg(
+        long, value_name = "N",
+        env = "MILLPOND_ROUNDS", default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+    )]
+    pub(crate) rounds: u32,
     /// How many goroutines run at once [default: the processors of this process]
     #[arg(long, value_name = "N", env = "MILLPOND_PROCS")]
     pub(crate) procs: Option<usize>,

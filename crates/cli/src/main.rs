@@ -19,6 +19,11 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+// Chosen by the crate itself in that configuration.
+#[cfg(not(millpond_alloc))]
+#[global_allocator]
+static ALLOC: millpond::Alloc = millpond::Alloc;
+
 fn main() -> ExitCode {
     let args = match Args::from_command_line() {
         Ok(args) => args,

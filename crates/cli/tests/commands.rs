@@ -23,9 +23,31 @@ fn goroutines_are_woken_in_a_ring_with_their_bytes_intact() {
         for key in ["spawn_ns", "wake_ns", "end_ns"] {
             assert!(figures[key].as_u64().unwrap() > 0, "{key}: {out}");
         }
-        let parked = &figures["parked"]["rss_bytes"];
-        assert!(parked.as_u64() > figures["after"]["rss_bytes"].as_u64(), "nothing was given back");
+        let peak = &figures["peak_bytes"];
+        assert!(peak.as_u64() > figures["after"]["rss_bytes"].as_u64(), "nothing was given back");
+        // All but those that each M keeps warm.
+        assert!(figures["resting"].as_u64().unwrap() > 10_000, "{out}");
+        let copies = figures["resting_copy_bytes"].as_u64();
+        assert!(copies.unwrap() > 0 && copies < figures["resting_live_bytes"].as_u64(), "{out}");
     }
+}
+
+#[test]
+fn rounds_in_one_process_find_all_bytes_and_need_no_more_each_time() {
+    let arguments = ["million", "--count", "10000", "--live", "600", "--rounds", "4", "--json"];
+    let (status, out, err) = run(&arguments);
+    assert!(status.success(), "{err}");
+    let figures = json(&out);
+    assert_eq!(figures["verified"], 10_000, "{out}");
+    let parked: Vec<u64> = figures["parked_bytes_by_round"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bytes| bytes.as_u64().unwrap())
+        .collect();
+    assert_eq!(parked.len(), 4);
+    // The first round has what the heap did not need before; a page each would be 40 MB.
+    assert!(parked[3] < parked[1] + (8 << 20), "{parked:?}");
 }
 
 #[test]

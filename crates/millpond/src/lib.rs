@@ -96,12 +96,14 @@ pub mod runtime {
 pub mod mem {
     pub use millpond_heap::{limit, release, set_limit};
     pub use millpond_observe::{MemoryStats as Stats, memory as stats, stacks_resident_bytes};
+    pub use millpond_rt::set_warm_stacks;
 }
 
 /// Looking into a running process.
 pub mod debug {
     pub use millpond_observe::{
-        Counts, Goroutine, GoroutineDump, Status, WaitReason, counts, goroutines,
+        Counts, Goroutine, GoroutineDump, Rest, RestSite, RestStats, Status, WaitReason, counts,
+        goroutines, rest_sites, rest_stats,
     };
 }
 

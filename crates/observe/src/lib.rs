@@ -5,6 +5,8 @@
 //! - [`goroutines`], [`GoroutineDump`]: who exists, what they wait for, where they were started, in
 //!   the manner of Go's `/debug/pprof/goroutine?debug=2`;
 //! - [`counts`]: the few numbers that are cheap enough for a status line;
+//! - [`rest_stats`], [`rest_sites`]: stacks of parked goroutines that are at rest, what that saves, and how
+//!   much is live on stacks by the place that started them;
 //! - [`memory`]: what was obtained from the system, and where it is.
 
 #![forbid(unsafe_code)]
@@ -14,4 +16,7 @@ mod memory;
 
 pub use goroutines::{GoroutineDump, goroutines};
 pub use memory::{MemoryStats, memory, stacks_resident_bytes};
-pub use millpond_rt::{Counts, Goroutine, Status, counts, wait::WaitReason};
+pub use millpond_rt::{
+    Counts, Goroutine, Rest, RestSite, RestStats, Status, counts, rest_sites, rest_stats,
+    wait::WaitReason,
+};

@@ -6,6 +6,7 @@
 use crate::first_run::Seen;
 use crate::g::{G, Status};
 use crate::m::{CurrentM, M};
+use crate::rest::Rest;
 use crate::runtime;
 use crate::sched::Sched;
 use crate::wait::WaitReason;
@@ -34,6 +35,10 @@ pub struct Goroutine {
     pub m: u32,
     /// The usable size of its stack.
     pub stack_bytes: usize,
+    /// Whether its stack is at rest, or why it cannot be.
+    pub rest: Rest,
+    /// Bytes that were live on its stack, if it has been looked at while it was parked.
+    pub live_bytes: Option<usize>,
 }
 
 impl Goroutine {
@@ -50,6 +55,8 @@ impl Goroutine {
             location: g.spec.location,
             m,
             stack_bytes: g.spec.class.usable_bytes(),
+            rest: g.rest.read(g.spec.restable),
+            live_bytes: g.rest.live_bytes(),
         }
     }
 
@@ -64,6 +71,8 @@ impl Goroutine {
             location: seen.location,
             m,
             stack_bytes: seen.stack_bytes,
+            rest: Rest::Warm,
+            live_bytes: None,
         }
     }
 }
@@ -87,13 +96,16 @@ impl fmt::Display for Goroutine {
         } else if self.status == Status::Waiting {
             write!(f, ", {:.2}s", self.waited.as_secs_f64())?;
         }
-        write!(
-            f,
-            ", M{}, {} KiB stack]:\ncreated at {}",
-            self.m,
-            self.stack_bytes >> 10,
-            self.location
-        )
+        write!(f, ", M{}, {} KiB stack", self.m, self.stack_bytes >> 10)?;
+        if let Some(live_bytes) = self.live_bytes {
+            write!(f, ", {live_bytes} B live")?;
+        }
+        match self.rest {
+            Rest::Warm => {}
+            Rest::AtRest => write!(f, ", at rest")?,
+            Rest::Cannot(why) => write!(f, ", kept warm: {why}")?,
+        }
+        write!(f, "]:\ncreated at {}", self.location)
     }
 }
 
@@ -122,6 +134,8 @@ pub struct Counts {
     pub idle_threads: usize,
     /// Memory of ended goroutines that is kept for new ones, in bytes. At most 512 KiB a thread.
     pub spare_cell_bytes: usize,
+    /// Goroutines that have been parked at least once and whose stacks are not at rest.
+    pub warm: usize,
 }
 
 /// Counts of the caller's runtime (or the process's, on a plain thread).
@@ -142,6 +156,7 @@ fn count(sched: &Sched) -> Counts {
         threads: sched.threads(),
         idle_threads: sched.idle.count(),
         spare_cell_bytes: sum(|m| &m.spare_cell_bytes),
+        warm: ms.iter().map(|m| m.registry.warm()).sum(),
     }
 }
 

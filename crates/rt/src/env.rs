@@ -6,9 +6,11 @@
 //! - `MILLPOND_DEBUG`: a list of words. `stuck` reports goroutines that block their thread; `guard`
 //!   says at start how stacks are guarded; `heap` prints the allocator's balance sheet at exit, if the
 //!   allocator is Millpond's (which reads the word itself); `all` is all of them.
+//! - `MILLPOND_WARM`: how many stacks of parked goroutines each M keeps warm. Default: 1024.
 //!
-//! `MILLPOND_GUARD` is read by the stack pool. A number or size that cannot be understood is an error
-//! that names it, never silently the default; an unknown word is said. An empty value is none.
+//! `MILLPOND_GUARD` and `MILLPOND_REST` are read by the stack pool. A number or size that cannot be
+//! understood is an error that names it, never silently the default; an unknown word is said. An empty
+//! value is none.
 
 use std::sync::OnceLock;
 
@@ -55,6 +57,11 @@ pub(crate) fn stack_bytes() -> Result<Option<usize>, String> {
     read("MILLPOND_STACK", |text| {
         parse_bytes(text).ok_or_else(|| "a size such as 65536, 64K or 1MiB was expected".into())
     })
+}
+
+/// `MILLPOND_WARM`, if set.
+pub(crate) fn warm_stacks() -> Result<Option<usize>, String> {
+    read("MILLPOND_WARM", |text| text.parse().map_err(|_| "a number was expected".into()))
 }
 
 fn read<T>(name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {

@@ -24,6 +24,8 @@
 //! - `MILLPOND_STACK`: stack of a goroutine, in bytes or with `K`, `KiB`, `M`, `MiB`. Default: 64 KiB,
 //!   256 KiB in debug builds.
 //! - `MILLPOND_GUARD`: `install`, `userfault` or `mprotect` forces the way stacks are guarded.
+//! - `MILLPOND_REST`: `copy`, `closed` or `off` forces the way stacks rest, or that they do not.
+//! - `MILLPOND_WARM`: how many stacks of parked goroutines each M keeps warm. Default: 1024.
 //! - `MILLPOND_DEBUG`: words. `stuck` reports goroutines that block their thread, `guard` says at
 //!   start how stacks are guarded, `heap` prints the balance sheet of Millpond's allocator at exit.
 //!
@@ -97,6 +99,8 @@ mod poll_stack;
 #[cfg(not(loom))]
 mod quiet;
 #[cfg(not(loom))]
+mod rest;
+#[cfg(not(loom))]
 mod runtime;
 #[cfg(not(loom))]
 mod say;
@@ -129,6 +133,7 @@ pub use crate::{
     exit::exit,
     g::Status,
     handle::{JoinError, JoinHandle, LocalJoinHandle},
+    rest::{Rest, RestSite, RestStats, rest_sites, rest_stats, set_warm_stacks},
     runtime::Builder,
     scope::{scope, try_scope},
     spawn::{GoBuilder, go, go_local},

@@ -1,5 +1,6 @@
 //! The report of a stack overflow, from the signal handler.
 //!
+//! A touch of a stack at rest is answered first: the stack comes back, and the instruction is tried again.
 //! A write below a goroutine's stack hits the guard, and the kernel sends `SIGSEGV` to the M, which
 //! handles it on its signal stack. If the address lies in a guard of ours, say whose stack it was
 //! and what to do, and abort. Everything else is somebody else's fault, in both senses, and goes to
@@ -35,6 +36,9 @@ pub(crate) fn enter_thread() -> Option<AltStack> {
 }
 
 fn on_fault(addr: usize, _fault: &Fault) -> bool {
+    if millpond_stack::on_fault(addr) {
+        return true;
+    }
     let Some(slot) = millpond_stack::lookup(addr).filter(|slot| slot.in_guard) else {
         return false;
     };

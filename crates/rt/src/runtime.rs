@@ -15,6 +15,7 @@ use millpond_stack::{SizeClass, class_for, default_class};
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The runtime of plain threads. Protected by the lock.
 static PROCESS: Lock<Option<Arc<Sched>>> = Lock::new(None);
@@ -47,6 +48,8 @@ pub(crate) fn of_process() -> Arc<Sched> {
 pub struct Builder {
     procs: Option<usize>,
     stack_bytes: Option<usize>,
+    warm_stacks: Option<usize>,
+    rest_after: Option<Duration>,
     private: bool,
 }
 
@@ -67,6 +70,24 @@ impl Builder {
     /// Default: `MILLPOND_STACK`, or 64 KiB (256 KiB with debug assertions).
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// How many stacks of parked goroutines each M keeps warm, whatever comes. Of those beyond, the
+    /// ones that are parked longest are put to rest: what is live on them moves into a small
+    /// block, and their pages go back to the kernel until they are woken. Default:
+    /// `MILLPOND_WARM`, or 1024. With [`usize::MAX`] none ever rests.
+    ///
+    /// A busy M keeps up to 16 times as many, and 32 times as many if all wait only shortly.
+    pub fn warm_stacks(mut self, stacks: usize) -> Self {
+        self.warm_stacks = Some(stacks);
+        self
+    }
+
+    /// How long a goroutine is parked before its stack is put to rest while the M is idle. Default: a
+    /// second.
+    pub fn rest_after(mut self, time: Duration) -> Self {
+        self.rest_after = Some(time);
         self
     }
 
@@ -143,8 +164,16 @@ impl Builder {
         crate::panics::install_hook();
         if env::debug("guard") {
             crate::say::line(format_args!("{}", pool.describe()));
+            crate::say::line(format_args!("{}", pool.describe_rest()));
         }
-        Sched::start(procs, class, self.private)
+        let warm = match self.warm_stacks {
+            Some(warm) => Some(warm),
+            None => env::warm_stacks().map_err(invalid)?,
+        };
+        let can_rest = crate::rest::is_possible(pool);
+        let sched = Sched::start(procs, class, self.private)?;
+        sched.rest.set(warm.filter(|_| can_rest), self.rest_after, can_rest);
+        Ok(sched)
     }
 
     fn resolve_procs(&self) -> Result<usize, String> {

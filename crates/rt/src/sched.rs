@@ -45,6 +45,7 @@ pub(crate) struct Sched {
     /// A test's: not offered to plain threads.
     private: bool,
     pub(crate) stack_class: SizeClass,
+    pub(crate) rest: crate::rest::Budget,
     /// Filled from the front, under `growing`; read by all.
     ms: Box<[OnceLock<Box<M>>]>,
     /// How many of `ms` are filled. Atomic: written under `growing`.
@@ -84,6 +85,7 @@ impl Sched {
             procs,
             private,
             stack_class,
+            rest: crate::rest::Budget::new(),
             ms: (0..MAX_MS).map(|_| OnceLock::new()).collect(),
             m_count: AtomicUsize::new(0),
             growing: Lock::new(Vec::new()),

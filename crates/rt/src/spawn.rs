@@ -43,7 +43,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    start(None, Placement::Auto, None, Location::caller(), f)
+    start(None, Placement::Auto, None, Location::caller(), true, f)
 }
 
 /// Starts a goroutine on the caller's thread. `f` and its result need not be `Send`, and the
@@ -68,7 +68,7 @@ where
     T: 'static,
 {
     demand_goroutine("go_local");
-    LocalJoinHandle::new(start(None, Placement::Local, None, Location::caller(), f))
+    LocalJoinHandle::new(start(None, Placement::Local, None, Location::caller(), true, f))
 }
 
 #[track_caller]
@@ -87,13 +87,14 @@ fn start<F, T>(
     placement: Placement,
     class: Option<SizeClass>,
     location: &'static Location<'static>,
+    restable: bool,
     f: F,
 ) -> JoinHandle<T>
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    let spec = |class| Spec { name, location, class, system: false };
+    let spec = |class| Spec { name, location, class, system: false, restable };
     match CurrentM::get() {
         Some(m) => {
             let spec = spec(class.unwrap_or(m.sched().stack_class));
@@ -125,6 +126,7 @@ pub struct GoBuilder {
     name: Option<Box<str>>,
     stack_bytes: Option<usize>,
     placement: Placement,
+    kept_warm: bool,
 }
 
 impl GoBuilder {
@@ -145,6 +147,14 @@ impl GoBuilder {
     /// `go` and `go_local` panic if no size class is that large.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether the stack may be put to rest while the goroutine is parked for long. Default: yes. Say
+    /// `false` where other threads keep references into it and use them while it waits: each use
+    /// would wake it.
+    pub fn restable(mut self, restable: bool) -> Self {
+        self.kept_warm = !restable;
         self
     }
 
@@ -170,7 +180,8 @@ impl GoBuilder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        start(self.name.clone(), self.placement, self.class(), Location::caller(), f)
+        let (class, location) = (self.class(), Location::caller());
+        start(self.name.clone(), self.placement, class, location, !self.kept_warm, f)
     }
 
     /// As [`go_local`].
@@ -184,8 +195,9 @@ impl GoBuilder {
         T: 'static,
     {
         demand_goroutine("Builder::go_local");
-        let location = Location::caller();
-        LocalJoinHandle::new(start(self.name.clone(), Placement::Local, self.class(), location, f))
+        let (class, location) = (self.class(), Location::caller());
+        let (name, restable) = (self.name.clone(), !self.kept_warm);
+        LocalJoinHandle::new(start(name, Placement::Local, class, location, restable, f))
     }
 
     /// Starts a goroutine on a runtime of which the caller is not a part.
@@ -197,7 +209,8 @@ impl GoBuilder {
     {
         let location = Location::caller();
         let class = self.class().unwrap_or(sched.stack_class);
-        let spec = Spec { name: self.name.clone(), location, class, system: false };
+        let restable = !self.kept_warm;
+        let spec = Spec { name: self.name.clone(), location, class, system: false, restable };
         let (queued, handle) = cell::make(take_ids(1), spec, f);
         sched.submit(queued, Placement::Auto);
         JoinHandle::goroutine(handle)

@@ -42,13 +42,20 @@
 //! birth), growing stacks by copying (interior pointers into a Rust stack cannot be found),
 //! segmented stacks (foreign code does not check).
 //!
+//! A stack that is parked for long can be put to *rest*: its live bytes move into a small block, its
+//! pages go, its addresses stay ([`RestMode`], [`Pool::rest`]).
+//!
 //! Table of contents: [`SizeClass`] and [`class_for`]; [`GuardMode`]; [`Pool`], [`Config`] and
-//! [`Stats`]; [`Cache`]; [`Stack`]; [`lookup`]. Under loom only the chunk protocol is built.
+//! [`Stats`]; [`Cache`]; [`Stack`]; [`lookup`]; [`Parked`], [`Origin`], [`RestMode`], [`RestStats`] and [`on_fault`].
+//! Under loom only the protocols are built.
 
 #![cfg_attr(loom, allow(dead_code))]
 
 mod chunks;
 mod class;
+#[cfg(loom)]
+#[path = "rest/word.rs"]
+mod rest_word;
 
 #[cfg(not(loom))]
 mod cache;
@@ -60,6 +67,8 @@ mod guard;
 mod pool;
 #[cfg(not(loom))]
 mod region;
+#[cfg(not(loom))]
+mod rest;
 #[cfg(not(loom))]
 mod slot;
 #[cfg(not(loom))]
@@ -74,6 +83,8 @@ pub use guard::GuardMode;
 pub use pool::{Config, Pool};
 #[cfg(not(loom))]
 pub use region::{SlotInfo, lookup};
+#[cfg(not(loom))]
+pub use rest::{Origin, Parked, RestMode, RestStats, on_fault};
 #[cfg(not(loom))]
 pub use slot::Stack;
 #[cfg(not(loom))]

@@ -16,6 +16,7 @@ use crate::class::{GUARD_BYTES, SizeClass};
 use crate::depot::Depot;
 use crate::guard::{self, Budget, GuardMode};
 use crate::region::Region;
+use crate::rest::{self, Engine, RestMode};
 use crate::slot::Stack;
 use crate::stats::{ClassStats, Stats};
 use millpond_prim::sync::Lock;
@@ -33,17 +34,21 @@ pub struct Config {
     pub guard: Option<GuardMode>,
     /// Addresses reserved at a time per class, in bytes; `None` takes the class's own figure.
     pub region_bytes: Option<usize>,
+    /// Forces the way in which stacks rest; `None` takes the best that works.
+    pub rest: Option<RestMode>,
     /// Stacks that `mprotect` may guard; `None` derives it from `vm.max_map_count`.
     pub mprotect_stacks: Option<usize>,
 }
 
 impl Config {
-    /// The default, with the guard that `MILLPOND_GUARD` forces.
+    /// The default, with the guard that `MILLPOND_GUARD` forces and the rest that `MILLPOND_REST`
+    /// does.
     ///
     /// # Errors
-    /// `InvalidInput` if the variable names no mode.
+    /// `InvalidInput` if a variable names no mode.
     pub fn from_env() -> io::Result<Self> {
-        Ok(Self { guard: GuardMode::from_env()?, ..Self::default() })
+        let (guard, rest) = (GuardMode::from_env()?, RestMode::from_env()?);
+        Ok(Self { guard, rest, ..Self::default() })
     }
 }
 
@@ -56,6 +61,8 @@ const SETTLE_STACKS: usize = 512;
 pub struct Pool {
     mode: GuardMode,
     budget: Arc<Budget>,
+    /// Puts stacks to rest; or why none ever is.
+    pub(crate) rest: Result<&'static Engine, String>,
     classes: [Chunks<Ground>; SizeClass::COUNT],
     /// What each living cache holds, for [`Pool::stats`]. Taken before any other lock here.
     caches: Lock<Vec<Arc<Counters>>>,
@@ -75,6 +82,7 @@ struct Ground {
     class: SizeClass,
     guards: Arc<Guards>,
     budget: Arc<Budget>,
+    engine: Option<&'static Engine>,
     region_bytes: usize,
     /// In order of their first chunk. Taken inside the lock of [`Chunks`], and a leaf.
     regions: Lock<Vec<&'static Region>>,
@@ -108,7 +116,8 @@ impl Pool {
     /// frame, and its memory must outlast whoever points there. Regions are reserved on first use.
     ///
     /// # Errors
-    /// `Unsupported` if the guard mode is not to be had or the page size is not 4 KiB.
+    /// `Unsupported` if the guard mode or the way to rest that was asked for is not to be had, or
+    /// the page size is not 4 KiB.
     pub fn new(config: Config) -> io::Result<&'static Self> {
         if mem::page_size() != GUARD_BYTES {
             let why = format!(
@@ -121,11 +130,14 @@ impl Pool {
         let (mode, guards) = guard::choose(config.guard)?;
         let guards = Arc::new(guards);
         let budget = Arc::new(Budget::new(config.mprotect_stacks));
+        let rest = rest::choose(config.rest, mode)?;
+        let engine = rest.as_ref().ok().copied();
         let classes = SizeClass::ALL.map(|class| {
             let ground = Ground {
                 class,
                 guards: guards.clone(),
                 budget: budget.clone(),
+                engine,
                 region_bytes: config.region_bytes.unwrap_or(class.region_bytes()),
                 regions: Lock::new(Vec::new()),
             };
@@ -134,6 +146,7 @@ impl Pool {
         Ok(Box::leak(Box::new(Self {
             mode,
             budget,
+            rest,
             classes,
             caches: Lock::new(Vec::new()),
             depot: Depot::default(),
@@ -381,7 +394,7 @@ impl Ground {
 
 impl Backing for Ground {
     fn grow(&self, first: u32) -> io::Result<u32> {
-        let region = Region::leak(self.class, first, self.region_bytes, &self.guards)?;
+        let region = Region::leak(self.class, first, self.region_bytes, &self.guards, self.engine)?;
         self.regions.lock().push(region);
         Ok(region.chunks)
     }

@@ -8,12 +8,13 @@
 //! class then simply has more regions.
 
 use crate::class::{GUARD_BYTES, SizeClass, base_of};
+use crate::rest::{Engine, Table};
 use millpond_sys::guard::Guards;
 use millpond_sys::mem::Reservation;
 use std::ffi::CStr;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The smallest region worth a row in the table.
 const LEAST_BYTES: usize = 64 << 20;
@@ -24,13 +25,17 @@ const ROWS: usize = 512;
 /// One row of the table. Written once, by the thread that won it in [`publish`]; `end` last.
 struct Row {
     start: AtomicUsize,
-    class: AtomicUsize,
+    region: AtomicPtr<Region>,
     /// 0 until the row is complete (release); readers acquire it.
     end: AtomicUsize,
 }
 
 static TABLE: [Row; ROWS] = [const {
-    Row { start: AtomicUsize::new(0), class: AtomicUsize::new(0), end: AtomicUsize::new(0) }
+    Row {
+        start: AtomicUsize::new(0),
+        region: AtomicPtr::new(std::ptr::null_mut()),
+        end: AtomicUsize::new(0),
+    }
 }; ROWS];
 
 /// Rows handed out. Atomic: readers need no more than an upper bound.
@@ -44,6 +49,8 @@ pub(crate) struct Region {
     /// Number of its first chunk among the chunks of its class.
     pub(crate) first_chunk: u32,
     pub(crate) chunks: u32,
+    /// For stacks at rest; `None` if none of them ever is.
+    table: Option<Table>,
 }
 
 impl Region {
@@ -56,6 +63,7 @@ impl Region {
         first_chunk: u32,
         bytes: usize,
         guards: &Guards,
+        engine: Option<&'static Engine>,
     ) -> io::Result<&'static Self> {
         let mut bytes = bytes.next_multiple_of(class.chunk_bytes());
         let home = loop {
@@ -73,13 +81,49 @@ impl Region {
         };
         guards.prepare(&home)?;
         let chunks = (bytes / class.chunk_bytes()) as u32;
-        let region = Box::leak(Box::new(Self { home, class, first_chunk, chunks }));
+        let table = match engine {
+            None => None,
+            Some(engine) => {
+                engine.road().prepare(&home)?;
+                Some(Table::leak(engine, bytes / class.bytes(), chunks as usize)?)
+            }
+        };
+        let region = Box::leak(Box::new(Self { home, class, first_chunk, chunks, table }));
         publish(region)?;
         Ok(region)
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.home.bytes()
+    }
+
+    pub(crate) fn start(&self) -> usize {
+        self.home.start()
+    }
+
+    pub(crate) fn class(&self) -> SizeClass {
+        self.class
+    }
+
+    pub(crate) fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    /// The region of an address, the slot's number in it, and the slot's limit and base. For the
+    /// handler of a fault, as [`lookup`].
+    pub(crate) fn find(addr: usize) -> Option<(&'static Self, usize, usize, usize)> {
+        let used = USED.load(Ordering::Relaxed).min(ROWS);
+        let row = TABLE[..used].iter().find(|row| {
+            // A row that is not complete yet ends at 0 and holds no address.
+            let end = row.end.load(Ordering::Acquire);
+            (row.start.load(Ordering::Relaxed)..end).contains(&addr)
+        })?;
+        // SAFETY: a row that is complete holds a region, and regions are leaked.
+        let region = unsafe { row.region.load(Ordering::Relaxed).as_ref()? };
+        let bytes = region.class.bytes();
+        let slot = (addr - region.start()) / bytes;
+        let limit = region.start() + slot * bytes;
+        Some((region, slot, limit, base_of(region.class, limit)))
     }
 
     pub(crate) fn home(&self) -> &Reservation {
@@ -128,7 +172,7 @@ fn publish(region: &'static Region) -> io::Result<()> {
     let row = &TABLE[row];
     let start = region.home.start();
     row.start.store(start, Ordering::Relaxed);
-    row.class.store(region.class.index(), Ordering::Relaxed);
+    row.region.store(std::ptr::from_ref(region).cast_mut(), Ordering::Relaxed);
     row.end.store(start + region.bytes(), Ordering::Release);
     Ok(())
 }
@@ -158,20 +202,8 @@ pub struct SlotInfo {
 /// assert!(millpond_stack::lookup(&raw const *"no stack" as *const u8 as usize).is_none());
 /// ```
 pub fn lookup(addr: usize) -> Option<SlotInfo> {
-    let used = USED.load(Ordering::Relaxed).min(ROWS);
-    TABLE[..used].iter().find_map(|row| {
-        // A row that is not complete yet ends at 0 and holds no address.
-        let end = row.end.load(Ordering::Acquire);
-        let start = row.start.load(Ordering::Relaxed);
-        if !(start..end).contains(&addr) {
-            return None;
-        }
-        let class = SizeClass::ALL[row.class.load(Ordering::Relaxed)];
-        let stack_bytes = class.bytes();
-        let slot = (addr - start) / stack_bytes;
-        let limit = start + slot * stack_bytes;
-        let in_guard = addr - limit < GUARD_BYTES;
-        let base = base_of(class, limit);
-        Some(SlotInfo { class, stack_bytes, slot, in_guard, base, limit })
-    })
+    let (region, slot, limit, base) = Region::find(addr)?;
+    let class = region.class;
+    let in_guard = addr - limit < GUARD_BYTES;
+    Some(SlotInfo { class, stack_bytes: class.bytes(), slot, in_guard, base, limit })
 }

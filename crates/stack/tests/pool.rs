@@ -321,6 +321,7 @@ fn the_budget_of_mprotect_ends_in_an_error_that_names_the_sysctl() {
         guard: Some(GuardMode::Mprotect),
         region_bytes: Some(64 << 20),
         mprotect_stacks: Some(4),
+        ..Config::default()
     })
     .unwrap();
     assert!(pool.describe().contains("at most 4 stacks"));

@@ -7,6 +7,7 @@
 //! Table of contents:
 //! - [`mem`]: huge reservations of address space, giving pages back, limits on mappings;
 //! - [`guard`]: three ways to make the lowest page of a stack fault;
+//! - [`rest`]: taking pages away from under their readers, and putting them back, in one step each;
 //! - [`fault`]: the process-wide handler for `SIGSEGV` and `SIGBUS`, which forwards what is not ours;
 //! - [`altstack`]: a signal stack per thread, without which an overflow cannot be reported;
 //! - [`report`]: text to standard error from inside a signal handler;
@@ -32,6 +33,7 @@ pub mod guard;
 pub mod hooks;
 pub mod mem;
 pub mod report;
+pub mod rest;
 pub mod task;
 mod uffd;
 pub mod unwind;

@@ -296,7 +296,7 @@ pub(crate) unsafe fn advise(range: Range<usize>, advice: i32) -> io::Result<()> 
 ///
 /// # Safety
 /// The advice must be right for every range.
-unsafe fn process_madvise(ranges: &[Range<usize>], advice: i32) -> usize {
+pub(crate) unsafe fn process_madvise(ranges: &[Range<usize>], advice: i32) -> usize {
     let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
     for (vector, range) in vectors.iter_mut().zip(ranges) {
         *vector = libc::iovec { iov_base: range.start as *mut c_void, iov_len: range.len() };

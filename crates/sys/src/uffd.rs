@@ -1,4 +1,4 @@
-//! The few calls of userfaultfd that a guard needs, without an event loop.
+//! The few calls of userfaultfd that guards and stacks at rest need, without an event loop.
 //!
 //! A page marked write-protected raises a fault that userfaultfd answers. With
 //! `UFFD_FEATURE_SIGBUS` the answer is a `SIGBUS` to the thread that wrote, so nobody has to read
@@ -15,6 +15,7 @@ use std::ops::Range;
 const UFFD_API: u64 = 0xAA;
 const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
 const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
+const UFFDIO_COPY: libc::c_ulong = 0xc028_aa03;
 const UFFDIO_WRITEPROTECT: libc::c_ulong = 0xc018_aa06;
 const FEATURES: u64 = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_SIGBUS | FEATURE_WP_UNPOPULATED;
 const FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
@@ -46,6 +47,15 @@ struct WriteProtect {
     mode: u64,
 }
 
+#[repr(C)]
+struct Copy {
+    to: u64,
+    from: u64,
+    len: u64,
+    mode: u64,
+    copied: i64,
+}
+
 /// A userfaultfd that turns writes to marked pages into `SIGBUS`.
 #[derive(Debug)]
 pub(crate) struct Userfault(OwnedFd);
@@ -72,6 +82,27 @@ impl Userfault {
         };
         // SAFETY: the request and the structure belong together; registering marks nothing yet.
         unsafe { control(&self.0, UFFDIO_REGISTER, &raw mut register as usize) }
+    }
+
+    /// Puts a page with the content of `from` where none is, in one step: whoever touches it finds
+    /// all of it or still faults. A marker in its place is overwritten, where the kernel allows.
+    ///
+    /// # Errors
+    /// `EEXIST` if a page is there.
+    ///
+    /// # Safety
+    /// The page at `to` must be the caller's to fill, in a range that was registered.
+    pub(crate) unsafe fn copy(&self, to: usize, from: &[u8; 4096]) -> io::Result<()> {
+        loop {
+            let from = from.as_ptr() as u64;
+            let mut copy = Copy { to: to as u64, from, len: 4096, mode: 0, copied: 0 };
+            // SAFETY: the request and the structure belong together; the caller's promise.
+            match unsafe { control(&self.0, UFFDIO_COPY, &raw mut copy as usize) } {
+                // The mappings are changing: the kernel asks to come again.
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+                done => return done,
+            }
+        }
     }
 
     /// Marks (`on`) or unmarks the pages of a range that was registered.

@@ -195,6 +195,10 @@ pub const PROJECT: Exceptions = Exceptions {
             reason: "a lock-free list through the nodes themselves",
         },
         UnsafeFile {
+            path: "crates/rt/src/rest/pass.rs",
+            reason: "puts suspended goroutines of its own M to rest, and wakes them",
+        },
+        UnsafeFile {
             path: "crates/rt/src/scope/child.rs",
             reason: "starts goroutines that borrow from a frame that waits for them",
         },
@@ -225,6 +229,26 @@ pub const PROJECT: Exceptions = Exceptions {
         UnsafeFile {
             path: "crates/stack/src/pool.rs",
             reason: "makes stacks of slots of a reservation",
+        },
+        UnsafeFile {
+            path: "crates/stack/src/region.rs",
+            reason: "finds regions, which are never freed, by address",
+        },
+        UnsafeFile {
+            path: "crates/stack/src/rest/block.rs",
+            reason: "copies live bytes of stacks into blocks of the allocator",
+        },
+        UnsafeFile {
+            path: "crates/stack/src/rest/engine.rs",
+            reason: "takes pages of suspended stacks away and puts them back",
+        },
+        UnsafeFile {
+            path: "crates/stack/src/rest/mod.rs",
+            reason: "frees copies, and reads suspended stacks",
+        },
+        UnsafeFile {
+            path: "crates/stack/src/rest/table.rs",
+            reason: "an array of words in a reservation",
         },
         UnsafeFile {
             path: "crates/stack/src/slot.rs",
@@ -263,6 +287,10 @@ pub const PROJECT: Exceptions = Exceptions {
         UnsafeFile { path: "crates/sys/src/fault.rs", reason: "installs signal handlers" },
         UnsafeFile { path: "crates/sys/src/guard.rs", reason: "sets and clears guard pages" },
         UnsafeFile { path: "crates/sys/src/mem.rs", reason: "maps memory and gives it back" },
+        UnsafeFile {
+            path: "crates/sys/src/rest.rs",
+            reason: "takes pages away and puts them back",
+        },
         UnsafeFile { path: "crates/sys/src/uffd.rs", reason: "talks to userfaultfd by ioctl" },
     ],
 };

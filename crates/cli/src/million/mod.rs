@@ -7,11 +7,15 @@
 //!   main ──▶ gate 0 ──▶ gate 1 ──▶ ... ──▶ gate n-1 ──▶ main's gate
 //! ```
 //!
-//! 1. *spawn*: all are started, fill their live bytes, and wait at their gates; the memory is read;
-//! 2. *wake*: main opens gate 0; each goroutine that wakes checks its bytes, closes its own gate
+//! 1. *spawn*: all are started, fill their live bytes, and wait at their gates;
+//! 2. *settle*: nothing is done until no more stacks go to rest; the memory is read;
+//! 3. *wake*: main opens gate 0; each goroutine that wakes checks its bytes, closes its own gate
 //!    again and opens the next. One hop is one wake and one park;
-//! 3. *end*: the same once more, but each ends instead of waiting again;
-//! 4. the memory is read again.
+//! 4. *end*: the same once more, but each ends instead of waiting again;
+//! 5. the memory is read again.
+//!
+//! With `--rounds` all of it is done several times in one process: what the last round needs more than
+//! the first has leaked. A thread reads the memory all the time, for the peak.
 //!
 //! A goroutine that cannot start (out of stacks) breaks the ring. Its closure is dropped, and that
 //! opens its neighbour's gate with the note that the ring is broken, so that all leave and the
@@ -21,43 +25,76 @@
 //! join handles (no gate at all, but then a wake cannot be told from an end).
 
 mod live;
+mod peak;
 mod report;
 mod ring;
 
 use crate::args::Million;
 use crate::say;
 use indicatif::{ProgressBar, ProgressStyle};
-use millpond_sys::task::{Memory, memory};
-use report::Report;
+use millpond::debug::rest_stats;
+use millpond_sys::task::memory;
+use peak::Peak;
+use report::{Report, Round};
 use ring::Ring;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) fn run(args: &Million) -> io::Result<ExitCode> {
     let bar = progress_bar(u64::from(args.count));
-    let report = measure(args, &bar)?;
+    let peak = Peak::watch();
+    let before = memory()?;
+    let rounds = (0..args.rounds).map(|_| measure(args, &bar)).collect::<io::Result<Vec<_>>>()?;
+    let report = Report {
+        count: u64::from(args.count),
+        live_bytes: u64::from(args.live),
+        before,
+        peak_bytes: peak.bytes(),
+        rounds,
+    };
     bar.finish_and_clear();
     let text = if args.json { format!("{}\n", report.json()) } else { report.table() };
     // Figures per goroutine mean nothing when not all of them were there.
-    if report.unstarted == 0 || args.json {
+    if report.unstarted() == 0 || args.json {
         io::stdout().write_all(text.as_bytes())?;
     }
-    if report.verified == u64::from(args.count) {
+    if report.verified() == u64::from(args.count) {
         return Ok(ExitCode::SUCCESS);
     }
     say(format_args!("million: {}", report.shortfall()));
     Ok(ExitCode::FAILURE)
 }
 
-/// The three phases, with a look at the clock and at the memory between them.
-fn measure(args: &Million, bar: &ProgressBar) -> io::Result<Report> {
-    let before = memory()?;
+/// How long nothing has to happen until everything has settled: longer than an M waits with a stack.
+const SETTLED_AFTER: Duration = Duration::from_millis(1500);
+
+/// How long it is waited for.
+const SETTLED_BY: Duration = Duration::from_secs(60);
+
+/// Waits until no more stacks are put to rest.
+fn settle() {
+    let began = Instant::now();
+    let (mut rested, mut since) = (rest_stats().rested, began);
+    while since.elapsed() < SETTLED_AFTER && began.elapsed() < SETTLED_BY {
+        millpond::time::sleep(Duration::from_millis(100));
+        let now = rest_stats().rested;
+        if now != rested {
+            (rested, since) = (now, Instant::now());
+        }
+    }
+}
+
+/// The phases of one round, with a look at the clock and at the memory between them.
+fn measure(args: &Million, bar: &ProgressBar) -> io::Result<Round> {
     let began = Instant::now();
     bar.set_message("spawn");
     let ring = Ring::start(args.count, args.live, bar);
     let spawn = began.elapsed();
+    bar.set_message("settle");
+    settle();
     let parked = memory()?;
+    let resting = rest_stats();
 
     bar.set_message("wake");
     let began = Instant::now();
@@ -69,10 +106,9 @@ fn measure(args: &Million, bar: &ProgressBar) -> io::Result<Report> {
     ring.go_round(bar);
     let tally = ring.wait_for_end();
     let end = began.elapsed();
-    let after: Memory = memory()?;
-    let (count, live_bytes) = (u64::from(args.count), u64::from(args.live));
+    let after = memory()?;
     let (verified, unstarted) = (tally.verified, tally.unstarted);
-    Ok(Report { count, live_bytes, verified, unstarted, spawn, wake, end, before, parked, after })
+    Ok(Round { verified, unstarted, spawn, wake, end, parked, after, resting })
 }
 
 /// On a terminal only.

@@ -9,9 +9,10 @@ use crate::poll_stack::Ground;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use millpond_stack::Stack;
 use std::cell::{Cell, UnsafeCell};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, size_of};
 use std::panic::Location;
 use std::ptr;
+use std::sync::OnceLock;
 
 /// The lines of a stack that a goroutine touches as it goes on: its own frame and that of a send or receive.
 const PREFETCH: usize = 4;
@@ -32,9 +33,20 @@ pub(crate) struct Exec {
     pub(crate) task: Cell<Option<&'static Location<'static>>>,
     /// The last park was an accept: what this goroutine starts is spread.
     pub(crate) accepted: Cell<bool>,
+    /// The stack is at rest, and has to be woken before it is resumed.
+    pub(crate) at_rest: Cell<bool>,
+    /// Reasons to keep the stack warm that are in force (`crate::rest::Pin`).
+    pub(crate) pins: Cell<u16>,
+    /// For which park the pages below the stack pointer were given back.
+    pub(crate) shrunk: Cell<u16>,
     /// On whose stack it is.
     pub(crate) ground: Cell<Ground>,
 }
+
+/// Where a suspended coroutine keeps its stack pointer, in words from its start.
+static SAVED_AT: OnceLock<Option<usize>> = OnceLock::new();
+
+const CO_WORDS: usize = size_of::<Co>() / size_of::<usize>();
 
 impl Exec {
     #[inline(always)]
@@ -46,6 +58,9 @@ impl Exec {
             registered: Cell::new(false),
             task: Cell::new(None),
             accepted: Cell::new(false),
+            at_rest: Cell::new(false),
+            pins: Cell::new(0),
+            shrunk: Cell::new(0),
             ground: Cell::new(Ground::Own),
         }
     }
@@ -107,6 +122,40 @@ impl Exec {
         unsafe { &*self.yielder.get() }.suspend(());
     }
 
+    /// Whether [`Self::saved_sp`] knows where to look. Asks a coroutine of its own on the stack that
+    /// `take` gives, the first time: the coroutine does not tell its stack pointer, but the one word of it
+    /// that changes between its start and its first suspension is that.
+    pub(crate) fn knows_saved_sp(take: impl FnOnce() -> Option<Stack>) -> bool {
+        let found = SAVED_AT.get_or_init(|| {
+            let stack = take()?;
+            let inside = stack.limit_addr()..stack.base_addr();
+            // SAFETY: `away` leads from the very stack on which this runs.
+            let mut fresh = Fresh::new(stack, |away| unsafe { &*away.0 }.suspend(()));
+            let before = words(&fresh.0);
+            let suspended = matches!(fresh.0.resume(()), CoroutineResult::Yield(()));
+            let after = words(&fresh.0);
+            let ended = suspended && fresh.run().is_ok();
+            if !ended {
+                return None;
+            }
+            let mut changed = (0..CO_WORDS).filter(|&word| before[word] != after[word]);
+            let at = changed.next().filter(|&word| inside.contains(&after[word]))?;
+            changed.next().is_none().then_some(at)
+        });
+        found.is_some()
+    }
+
+    /// The stack pointer of the suspended goroutine, below which nothing is live; `None` if it is not
+    /// on its own stack, or has none.
+    pub(crate) fn saved_sp(&self) -> Option<usize> {
+        // SAFETY: this thread alone touches `co`, and it does not run: the caller is not on its stack.
+        let co = unsafe { &*self.co.get() }.as_ref()?;
+        let sp = words(co)[(*SAVED_AT.get()?)?];
+        // The yielder is at the base of its own stack.
+        let own = millpond_stack::lookup(self.yielder.get() as usize)?;
+        (own.limit..own.base).contains(&sp).then_some(sp)
+    }
+
     /// On the goroutine's stack: runs `f` on the M's own, which has room for anything.
     pub(crate) fn on_thread_stack<R>(&self, f: impl FnOnce() -> R) -> R {
         // The whole wrapper is captured, not its field: that is what carries the `Send`.
@@ -140,6 +189,12 @@ impl Fresh {
             CoroutineResult::Return(()) => Ok(ManuallyDrop::into_inner(self.0).into_stack()),
         }
     }
+}
+
+/// A coroutine as words.
+fn words(co: &Co) -> [usize; CO_WORDS] {
+    // SAFETY: a coroutine is words, of pointers and numbers, without padding between them.
+    unsafe { ptr::from_ref(co).cast::<[usize; CO_WORDS]>().read() }
 }
 
 /// corosensei asks for `Send` so that no yielder reaches the parent's stack, where suspending would

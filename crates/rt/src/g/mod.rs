@@ -76,6 +76,8 @@ pub(crate) struct Spec {
     pub(crate) class: SizeClass,
     /// One of the runtime's own: polls tasks, is left out of dumps and counts.
     pub(crate) system: bool,
+    /// Whether its stack may be put to rest.
+    pub(crate) restable: bool,
 }
 
 /// The header of a goroutine. See the module documentation.
@@ -89,6 +91,8 @@ pub(crate) struct G {
     /// Counted in `arriving` of the M that it was placed on. Written before it is queued there.
     pub(crate) placed: AtomicBool,
     wait: WaitWord,
+    /// What is known of its stack's rest. Atomic: written by its M, read by dumps.
+    pub(crate) rest: crate::rest::Note,
     /// Protected by the lock of the line that the goroutine waits in; else by being the one that runs.
     place: Place,
     link: AtomicPtr<G>,
@@ -129,6 +133,7 @@ impl G {
             abort: AtomicBool::new(false),
             placed: AtomicBool::new(false),
             wait: WaitWord::new(),
+            rest: crate::rest::Note::new(),
             place: Place::new(),
             link: AtomicPtr::new(ptr::null_mut()),
             m: AtomicPtr::new(ptr::null_mut()),

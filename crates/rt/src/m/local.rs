@@ -72,6 +72,8 @@ pub(crate) struct Local {
     pub(crate) stash: Cell<Option<Work>>,
     /// Numbers for goroutines: next, and how many are left of the block.
     pub(crate) ids: Cell<(u64, u32)>,
+    /// What this M knows of the rest of its stacks.
+    pub(crate) rest: crate::rest::RestLocal,
     /// State of a small generator for choosing victims.
     pub(crate) random: Cell<u32>,
 }
@@ -100,6 +102,7 @@ impl Local {
             task: Cell::new(None),
             stash: Cell::new(None),
             ids: Cell::new((0, 0)),
+            rest: crate::rest::RestLocal::new(),
             random: Cell::new(0x9E37_79B9),
         }
     }

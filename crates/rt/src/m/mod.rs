@@ -338,6 +338,14 @@ impl CurrentM {
         Some(&unsafe { g.as_ref() }.exec(self).task)
     }
 
+    /// The reasons to keep the running goroutine's stack warm, and what is noted of them.
+    pub(crate) fn pins_of_running(&self) -> Option<(&Cell<u16>, &crate::rest::Note)> {
+        let g = NonNull::new(self.running.load(Ordering::Relaxed))?;
+        // SAFETY: as above: the caller is this very goroutine, and done with them before it ends.
+        let g = unsafe { g.as_ref() };
+        Some((&g.exec(self).pins, &g.rest))
+    }
+
     /// On the running goroutine's stack: switches to the scheduler, and returns when resumed. Nothing
     /// happens when no goroutine runs.
     #[inline(always)]

@@ -134,6 +134,7 @@ impl CurrentM {
     /// From time to time, however busy: descriptors, if anybody waits for one, and work of which
     /// there is more than this M gets to.
     fn look_around(&self) {
+        self.rest_excess();
         if self.poller.waiting_count() > 0 || self.adoptees.load(Ordering::Relaxed) > 0 {
             self.poll_events(Some(Duration::ZERO));
         }
@@ -258,6 +259,7 @@ impl CurrentM {
     #[inline(always)]
     pub(super) fn run_until_off(&self, mut g: GRef) {
         self.local().first_runs.set(false);
+        self.unrest(&g);
         loop {
             self.enter(&g);
             self.count_switch();

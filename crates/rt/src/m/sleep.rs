@@ -24,7 +24,7 @@ impl CurrentM {
         if self.local().searching.replace(false) {
             sched.idle.end_search();
         }
-        if crate::stacks::settle(self.timers.next_ns()) {
+        if self.rest_idle() || crate::stacks::settle(self.timers.next_ns()) {
             return true;
         }
         self.return_licence();
@@ -65,7 +65,7 @@ impl CurrentM {
     }
 
     fn sleep_limit(&self, surplus: bool) -> Option<Duration> {
-        let next_ns = self.timers.next_ns();
+        let next_ns = self.timers.next_ns().min(self.rest_due_ns());
         let timer = (next_ns != NEVER)
             .then(|| Duration::from_nanos(next_ns.saturating_sub(crate::clock::now_ns())));
         match (timer, surplus) {

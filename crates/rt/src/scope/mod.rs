@@ -220,6 +220,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Runs `body`, waits for the children, and only then lets a panic go on.
     #[track_caller]
     fn enclose<T>(&self, body: impl FnOnce() -> T) -> T {
+        // The children borrow from this stack and use it while we wait.
+        let _pin = crate::rest::Pin::of_scope();
         let result = catch_unwind(AssertUnwindSafe(body));
         let bomb = Bomb("scope: unwound while waiting for goroutines that borrow from the caller");
         if result.is_err() {

@@ -296,6 +296,7 @@ pub(crate) fn run_on_runner(m: &CurrentM, task: Runnable) {
         Some(runner) => m.execute(runner),
         None => {
             let spec = Spec {
+                restable: false,
                 name: Some("task runner".into()),
                 location: Location::caller(),
                 class: m.sched().stack_class,

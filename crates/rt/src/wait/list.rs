@@ -308,6 +308,10 @@ impl<V> WaitList<V> {
             panic!("wait list: {key} waiters on one object; at most {} can wait", NONE - 1)
         });
         let entry = Entry { ticket: None, prev: NONE, next: NONE, linked: false, value: None };
+        if self.entries.is_empty() {
+            // Most lists never have a second waiter, and a vector that grows begins with room for four.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push(entry);
         self.free = key;
     }

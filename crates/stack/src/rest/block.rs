@@ -1,0 +1,203 @@
+//! The copy of a stack at rest: one block of the process's allocator.
+//!
+//! ```text
+//!   ┌───────────────────────┬──────────────────┐
+//!   │ Head: origin, its     │ packed words,    │
+//!   │ template, how many    │ from sp upwards  │
+//!   │ words, how many bytes │ (`pack`)         │
+//!   └───────────────────────┴──────────────────┘
+//! ```
+//!
+//! Allocated by the owner before the stack is closed, because an allocator may wait for others, and
+//! freed by the owner after it has taken the copy back. Between these it does not change, and any
+//! thread that puts the stack back reads it.
+
+use super::pack::{Anchors, Template, Unpack, pack, packed_bytes};
+use std::alloc::{Layout, alloc, dealloc};
+use std::mem::{align_of, size_of};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Shapes of stacks that are told apart per origin.
+const TEMPLATES: usize = 4;
+
+/// Stacks with more words are like no others.
+const TEMPLATE_WORDS: usize = 1024;
+
+/// What stacks have in common that one place starts. Lives as long as the process.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// Touches by threads that were not the stack's own. Atomic: the handler of a fault counts here.
+    touched: AtomicU32,
+    /// Each written once, by the first stack with so many words.
+    templates: [OnceLock<Template>; TEMPLATES],
+}
+
+impl Origin {
+    /// Of which nothing is known.
+    pub const fn new() -> Self {
+        Self { touched: AtomicU32::new(0), templates: [const { OnceLock::new() }; TEMPLATES] }
+    }
+
+    /// How often another thread has touched a stack from here while it was at rest.
+    pub fn touched(&self) -> u32 {
+        self.touched.load(Ordering::Relaxed)
+    }
+
+    /// The template for so many words, made of `words` if there is room for one more.
+    fn template(
+        &self,
+        anchors: &Anchors,
+        words: impl ExactSizeIterator<Item = u64>,
+    ) -> Option<usize> {
+        let count = words.len();
+        if count > TEMPLATE_WORDS {
+            return None;
+        }
+        let mut words = Some(words);
+        (0..TEMPLATES).find(|&index| {
+            let made = self.templates[index].get_or_init(|| match words.take() {
+                Some(words) => Template::of(anchors, words),
+                None => Template::of(anchors, std::iter::empty()),
+            });
+            made.words() == count
+        })
+    }
+}
+
+struct Head {
+    origin: &'static Origin,
+    words: u32,
+    /// Of the packed words.
+    bytes: u32,
+}
+
+/// Where the number of words has the number of its template, plus one.
+const TEMPLATE_SHIFT: u32 = 28;
+
+impl Head {
+    fn count(&self) -> usize {
+        (self.words & ((1 << TEMPLATE_SHIFT) - 1)) as usize
+    }
+
+    fn template(&self) -> Option<&'static Template> {
+        let index = (self.words >> TEMPLATE_SHIFT).checked_sub(1)?;
+        self.origin.templates[index as usize].get()
+    }
+}
+
+/// A copy, by address. Whoever has one may read it; to free it is the owner's right alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block(usize);
+
+/// Reads the words of `[sp, base)`.
+///
+/// # Safety
+/// They must be readable, and part of a stack.
+unsafe fn words(sp: usize, base: usize) -> impl ExactSizeIterator<Item = u64> + Clone {
+    let count = (base - sp) / 8;
+    (0..count).map(move |index| {
+        // SAFETY: the caller's promise. Atomic, because other threads may hold references into
+        // the stack and write.
+        unsafe { AtomicU64::from_ptr((sp + index * 8) as *mut u64) }.load(Ordering::Relaxed)
+    })
+}
+
+impl Block {
+    /// Room for what `[sp, base)` holds now; `None` if the allocator has none. The content may
+    /// still change.
+    ///
+    /// # Safety
+    /// As for [`words`].
+    pub(crate) unsafe fn allocate(sp: usize, base: usize, origin: &'static Origin) -> Option<Self> {
+        let anchors = Anchors::of(base);
+        // SAFETY: the caller's promise.
+        let stack = unsafe { words(sp, base) };
+        let index = origin.template(&anchors, stack.clone());
+        let template = index.and_then(|index| origin.templates[index].get());
+        let count = stack.len() as u32;
+        let bytes = packed_bytes(&anchors, template, stack);
+        // SAFETY: the layout has a size.
+        let block = unsafe { alloc(layout(bytes)) };
+        if block.is_null() {
+            return None;
+        }
+        let words = count | index.map_or(0, |index| index as u32 + 1) << TEMPLATE_SHIFT;
+        // SAFETY: large enough and aligned.
+        unsafe { block.cast::<Head>().write(Head { origin, words, bytes: bytes as u32 }) };
+        Some(Self(block as usize))
+    }
+
+    /// Packs `[sp, base)` into the block; `false` if it does not fit any more.
+    ///
+    /// # Safety
+    /// As for [`words`]; nobody else uses the block; it was made for this range.
+    pub(crate) unsafe fn fill(self, sp: usize, base: usize) -> bool {
+        let bytes = self.head().bytes as usize;
+        let room = (self.0 + size_of::<Head>()) as *mut u8;
+        // SAFETY: allocated so large, and the caller's alone; zeros first, because it was never
+        // written.
+        let room = unsafe {
+            room.write_bytes(0, bytes);
+            std::slice::from_raw_parts_mut(room, bytes)
+        };
+        // SAFETY: the caller's promise.
+        pack(&Anchors::of(base), self.head().template(), unsafe { words(sp, base) }, room).is_some()
+    }
+
+    /// The block whose address a word holds.
+    ///
+    /// # Safety
+    /// The word does, and the block is not freed while this is used.
+    pub(crate) unsafe fn at(address: usize) -> Self {
+        Self(address)
+    }
+
+    pub(crate) fn address(self) -> usize {
+        self.0
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: a block lives while its address is used (`at`).
+        unsafe { &*(self.0 as *const Head) }
+    }
+
+    /// Bytes of stack in it.
+    pub(crate) fn live_bytes(self) -> usize {
+        self.head().count() * 8
+    }
+
+    /// Bytes that it takes itself.
+    pub(crate) fn own_bytes(self) -> usize {
+        size_of::<Head>() + self.head().bytes as usize
+    }
+
+    /// Somebody else than the owner has touched the stack.
+    pub(crate) fn trip(self) {
+        self.head().origin.touched.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The words, from the lowest address.
+    pub(crate) fn unpack(&self, base: usize) -> Unpack<'_> {
+        let head = self.head();
+        let packed = (self.0 + size_of::<Head>()) as *const u8;
+        // SAFETY: filled before its address was published.
+        let packed = unsafe { std::slice::from_raw_parts(packed, head.bytes as usize) };
+        Unpack::new(Anchors::of(base), head.template(), packed, head.count())
+    }
+
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    /// The caller is the owner, and no word holds the address any more.
+    pub(crate) unsafe fn free(self) {
+        let layout = layout(self.head().bytes as usize);
+        // SAFETY: allocated with this layout; the caller's promise.
+        unsafe { dealloc(self.0 as *mut u8, layout) };
+    }
+}
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(size_of::<Head>() + bytes, align_of::<Head>())
+        .expect("a stack is smaller than the address space")
+}

@@ -1,0 +1,406 @@
+//! Putting stacks to rest and waking them: the order of the kernel calls.
+//!
+//! The walk of a batch ([`Engine::rest`]), which one M makes for goroutines that are at home on it:
+//!
+//! 1. copies are allocated, for as long as nothing is closed yet;
+//! 2. neighbours in address are one *run*; a run that is a whole chunk is closed as a chunk;
+//! 3. per run: `Closing`; no writing; pack; no access; discard; marks, and access again, but for
+//!    a whole chunk, which stays closed and loses its page tables too; `Resting`.
+//!
+//! The walk back ([`wake`]) begins at an address and runs on any thread, in the handler of a fault
+//! too: open the chunk if it is closed (guards and marks are set anew), then put the one stack back.
+//!
+//! What can fail: a mapping that cannot be split, and memory that somebody has locked, which the kernel
+//! does not take away. Then the run is put back as it was and stays warm. What cannot be undone ends
+//! the process: a goroutine without its stack is none.
+//!
+//! Only stacks of the batch are ever closed, never a neighbour that might run: its thread may have no
+//! signal stack to wait on.
+//!
+//! How many mappings this costs: none with marks (two for the moment of a call); closed chunks at most
+//! one each, however they are opened, and there are no more of them than [`Engine::may_close`] allows.
+
+use super::block::{Block, Origin};
+use super::stats::Counters;
+use super::table::Table;
+use super::word::Woke;
+use crate::class::{GUARD_BYTES, SizeClass};
+use crate::region::Region;
+use millpond_sys::rest::{self, Access, Marks, PAGE_BYTES, Road};
+use millpond_sys::{clock, mem, report::Report};
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Mappings that are left to others.
+const RESERVED_MAPPINGS: usize = 16 << 10;
+
+/// A suspended stack, to be put to rest.
+#[derive(Debug)]
+pub struct Parked {
+    /// The saved stack pointer.
+    pub sp: usize,
+    /// The place that started its goroutine.
+    pub origin: &'static Origin,
+    /// The caller's own.
+    pub key: usize,
+    /// Set by [`crate::Pool::rest`]: bytes of the copy; 0 if the stack stayed warm.
+    pub copy_bytes: usize,
+}
+
+/// One stack of a batch.
+struct Item {
+    index: usize,
+    region: &'static Region,
+    table: &'static Table,
+    chunk: usize,
+    slot: usize,
+    limit: usize,
+    base: usize,
+    sp: usize,
+    block: Block,
+}
+
+impl Item {
+    fn word(&self) -> &'static super::word::SlotWord {
+        self.table.slot(self.slot)
+    }
+
+    /// The pages that hold live bytes, to the end of the slot.
+    fn pages(&self) -> Range<usize> {
+        pages_of(self.sp, self.limit + self.region.class().bytes())
+    }
+}
+
+fn pages_of(sp: usize, end: usize) -> Range<usize> {
+    sp & !(PAGE_BYTES - 1)..end
+}
+
+/// What puts the stacks of one pool to rest.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    road: Road,
+    /// Chunks that are closed as a whole. Atomic.
+    closed_chunks: AtomicUsize,
+    most_closed: usize,
+    pub(crate) counters: Counters,
+}
+
+impl Engine {
+    pub(crate) fn new(road: Road) -> Self {
+        let most_closed = mem::max_map_count().saturating_sub(RESERVED_MAPPINGS);
+        let counters = Counters::default();
+        Self { road, closed_chunks: AtomicUsize::new(0), most_closed, counters }
+    }
+
+    pub(crate) fn road(&self) -> &Road {
+        &self.road
+    }
+
+    fn may_close(&self) -> bool {
+        self.closed_chunks.load(Ordering::Relaxed) < self.most_closed
+    }
+
+    /// See [`crate::Pool::rest`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn rest(&self, batch: &mut [Parked]) {
+        let began_ns = clock::now_ns();
+        self.counters.began();
+        batch.sort_unstable_by_key(|parked| parked.sp);
+        let mut items = Vec::with_capacity(batch.len());
+        for (index, parked) in batch.iter_mut().enumerate() {
+            parked.copy_bytes = 0;
+            // SAFETY: the caller's promise.
+            items.extend(unsafe { self.item(index, parked) });
+        }
+        let mut rest = items.as_slice();
+        let mut rested = 0;
+        while let Some(first) = rest.first() {
+            let neighbours = rest.windows(2).take_while(|two| are_neighbours(&two[0], &two[1]));
+            let length = 1 + neighbours.count();
+            let slots = first.region.class().slots_per_chunk();
+            let whole = length == slots && slots > 1 && self.may_close();
+            // SAFETY: the caller's promise.
+            if unsafe { self.rest_run(&rest[..length], whole) }.is_err() {
+                // SAFETY: never published, and the owner's.
+                rest[..length].iter().for_each(|item| unsafe { item.block.free() });
+            } else {
+                for item in &rest[..length] {
+                    batch[item.index].copy_bytes = item.block.own_bytes();
+                    self.counters.rested(item.block, item.pages().len());
+                }
+                rested += length;
+            }
+            rest = &rest[length..];
+        }
+        self.counters.took(rested, clock::now_ns() - began_ns);
+    }
+
+    /// # Safety
+    /// As for [`crate::Pool::rest`].
+    unsafe fn item(&self, index: usize, parked: &Parked) -> Option<Item> {
+        let sp = parked.sp & !7;
+        let (region, slot, limit, base) = Region::find(sp)?;
+        let table = region.table().filter(|table| std::ptr::eq(table.engine, self))?;
+        // What is away already would come back by being read.
+        if sp < limit + GUARD_BYTES || sp >= base || !table.slot(slot).is_warm() {
+            return None;
+        }
+        // SAFETY: the caller's promise: suspended, so it may be read.
+        let block = unsafe { Block::allocate(sp, base, parked.origin)? };
+        if !table.slot(slot).begin() {
+            // SAFETY: never published.
+            unsafe { block.free() };
+            return None;
+        }
+        let chunk = slot / region.class().slots_per_chunk();
+        Some(Item { index, region, table, chunk, slot, limit, base, sp, block })
+    }
+
+    /// Puts a run of neighbours to rest, all of which are `Closing`. On an error all are warm.
+    ///
+    /// # Safety
+    /// As for [`crate::Pool::rest`].
+    unsafe fn rest_run(&self, run: &[Item], whole: bool) -> io::Result<()> {
+        let (first, last) = (&run[0], &run[run.len() - 1]);
+        let class = first.region.class();
+        let marks = self.road.marks();
+        // A whole chunk with its first guard; else without it, which is nobody's to close.
+        let skip = if whole && marks == Marks::Guards { 0 } else { GUARD_BYTES };
+        let range = first.limit + skip..last.limit + class.bytes();
+        // SAFETY: the range holds stacks of this batch and guards; who touches them waits.
+        let packed = unsafe {
+            rest::protect(range.clone(), Access::Read).and_then(|()| {
+                let fit = run.iter().all(|item| item.block.fill(item.sp, item.base));
+                if !fit {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                rest::protect(range.clone(), Access::None)
+            })
+        };
+        if let Err(error) = packed {
+            // SAFETY: as it was; nothing was taken away.
+            unsafe { self.reopen(run, range) };
+            run.iter().for_each(|item| item.word().abandon());
+            return Err(error);
+        }
+        // SAFETY: everything that is live is in the copies, and nobody can write.
+        if let Err(error) = unsafe { self.take_away(run, range.clone(), whole) } {
+            // SAFETY: nobody has access; the copies hold everything.
+            unsafe { self.undo(run, range, whole) };
+            run.iter().for_each(|item| item.word().abandon());
+            return Err(error);
+        }
+        if whole && marks == Marks::Guards {
+            self.closed_chunks.fetch_add(1, Ordering::Relaxed);
+            first.table.chunk(first.chunk).close();
+        }
+        run.iter().for_each(|item| item.word().publish(item.block.address()));
+        Ok(())
+    }
+
+    /// # Safety
+    /// Nobody has access to `range`, and what is live in it was copied.
+    unsafe fn take_away(&self, run: &[Item], range: Range<usize>, whole: bool) -> io::Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.road.marks() == Marks::Closed {
+                // All of a chunk, its first guard too: then the kernel takes the page table as well.
+                let start = if whole { run[0].limit } else { range.start };
+                return rest::discard(start..range.end);
+            }
+            if whole {
+                rest::unmark(range.clone())?;
+                return rest::discard(range);
+            }
+            rest::discard(range.clone())?;
+            let pages: Vec<Range<usize>> = run.iter().map(Item::pages).collect();
+            rest::mark(&pages)?;
+            rest::protect(range, Access::Write)
+        }
+    }
+
+    /// Gives access to a run as it was before.
+    ///
+    /// # Safety
+    /// The content is in place.
+    unsafe fn reopen(&self, run: &[Item], range: Range<usize>) {
+        let opened = match self.road.marks() {
+            // SAFETY: the caller's promise.
+            Marks::Guards => unsafe { insist(|| rest::protect(range.clone(), Access::Write)) },
+            // SAFETY: as above; the guards between them stay closed.
+            Marks::Closed => run.iter().try_for_each(|item| unsafe {
+                insist(|| rest::protect(usable(item.limit, item.region.class()), Access::Write))
+            }),
+        };
+        if let Err(error) = opened {
+            die("reopen", run[0].limit, &error);
+        }
+        if self.road.marks() == Marks::Closed {
+            // Guards that were made readable on the way.
+            let between = run[1..].iter().map(|item| item.limit..item.limit + GUARD_BYTES);
+            for guard in between {
+                // SAFETY: a guard of a run of ours: nobody may use it.
+                if let Err(error) = unsafe { rest::protect(guard.clone(), Access::None) } {
+                    die("guard again", guard.start, &error);
+                }
+            }
+        }
+    }
+
+    /// Puts back what [`Self::take_away`] has taken half-way.
+    ///
+    /// # Safety
+    /// Nobody else puts these back, and the copies hold everything.
+    unsafe fn undo(&self, run: &[Item], range: Range<usize>, whole: bool) {
+        let undone = (|| {
+            // SAFETY: the caller's promise.
+            unsafe {
+                insist(|| rest::protect(range.clone(), Access::None))?;
+                if whole && self.road.marks() == Marks::Guards {
+                    set_guards(run[0].region, run[0].chunk)?;
+                }
+                for item in run {
+                    let mut fill = filler(item.block, item.sp, item.base);
+                    self.road.put_content(item.pages(), &mut fill)?;
+                }
+            }
+            Ok(())
+        })();
+        if let Err(error) = undone {
+            die("put back", run[0].limit, &error);
+        }
+        // SAFETY: the content is in place.
+        unsafe { self.reopen(run, range) };
+    }
+
+    /// Opens a chunk of which every stack rests: guards and marks, then access.
+    fn open_chunk(&self, region: &Region, table: &Table, chunk: usize) {
+        let class = region.class();
+        let slots = class.slots_per_chunk();
+        let start = region.start() + chunk * class.chunk_bytes();
+        let opened = (|| {
+            // SAFETY: the chunk has no access and no content; its stacks are marked before it has.
+            unsafe { set_guards(region, chunk)? };
+            for slot in 0..slots {
+                // SAFETY: a resting stack that nobody can claim while the chunk is not open.
+                let block = unsafe { Block::at(table.slot(chunk * slots + slot).block()) };
+                let end = start + (slot + 1) * class.bytes();
+                let base = crate::class::base_of(class, end - class.bytes());
+                let pages = pages_of(base - block.live_bytes(), end);
+                // SAFETY: its content is in the copy.
+                unsafe { rest::mark(std::slice::from_ref(&pages))? };
+            }
+            let whole = start..start + class.chunk_bytes();
+            // SAFETY: as above.
+            unsafe { insist(|| rest::protect(whole.clone(), Access::Write)) }
+        })();
+        if let Err(error) = opened {
+            die("open", start, &error);
+        }
+        self.closed_chunks.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Puts the stack around `addr` back, if it is away. `foreign`: the caller is not its owner. `None` if
+/// the address lies in no stack that could be away.
+///
+/// Async-signal-safe.
+pub(crate) fn wake(addr: usize, foreign: bool) -> Option<Woke> {
+    let (region, slot, limit, base) = Region::find(addr)?;
+    let table = region.table()?;
+    let engine = table.engine;
+    let chunk = slot / region.class().slots_per_chunk();
+    let restore = |address| {
+        let began_ns = clock::now_ns();
+        // SAFETY: the claim was ours, so the word holds a copy that is not freed before we are done.
+        let block = unsafe { Block::at(address) };
+        let sp = base - block.live_bytes();
+        let pages = pages_of(sp, limit + region.class().bytes());
+        let mut fill = filler(block, sp, base);
+        // SAFETY: claimed: this thread alone puts it back, and it is marked since it was published.
+        let back = unsafe {
+            engine.road.put_back(pages.clone(), usable(limit, region.class()), &mut fill)
+        };
+        if let Err(error) = back {
+            die("wake", limit, &error);
+        }
+        if foreign {
+            block.trip();
+        }
+        engine.counters.woke(block, pages.len(), foreign, clock::now_ns() - began_ns);
+    };
+    let open = || engine.open_chunk(region, table, chunk);
+    Some(table.slot(slot).wake(table.chunk(chunk), open, restore))
+}
+
+/// Everything of a stack but its guard.
+fn usable(limit: usize, class: SizeClass) -> Range<usize> {
+    limit + GUARD_BYTES..limit + class.bytes()
+}
+
+fn are_neighbours(one: &Item, next: &Item) -> bool {
+    std::ptr::eq(one.region, next.region)
+        && one.chunk == next.chunk
+        && one.limit + one.region.class().bytes() == next.limit
+}
+
+/// Gives the pages of a copy, one after the other, from that of `sp` on.
+fn filler(block: Block, sp: usize, base: usize) -> impl FnMut(&mut [u8; PAGE_BYTES]) {
+    let mut at = sp;
+    let mut skip = 0;
+    move |page| {
+        let words = block.unpack(base).skip(skip);
+        for word in words {
+            let offset = at % PAGE_BYTES;
+            page[offset..offset + 8].copy_from_slice(&word.to_le_bytes());
+            at += 8;
+            skip += 1;
+            if at.is_multiple_of(PAGE_BYTES) {
+                return;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// Nobody uses the chunk's guards meanwhile.
+unsafe fn set_guards(region: &Region, chunk: usize) -> io::Result<()> {
+    let class = region.class();
+    let start = region.start() + chunk * class.chunk_bytes();
+    let slots = class.slots_per_chunk();
+    for first in (0..slots).step_by(16) {
+        let guard = |slot: usize| {
+            let limit = start + (first + slot) * class.bytes();
+            limit..limit + GUARD_BYTES
+        };
+        let guards: [Range<usize>; 16] = std::array::from_fn(guard);
+        // SAFETY: the caller's promise.
+        unsafe { rest::mark(&guards[..slots.min(first + 16) - first])? };
+    }
+    Ok(())
+}
+
+/// Tries again when no mapping is left for the moment: others give theirs back.
+fn insist(mut call: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..1000 {
+        match call() {
+            Err(error) if error.raw_os_error() == Some(12) => rest::pause(),
+            done => return done,
+        }
+    }
+    call()
+}
+
+/// A stack is neither here nor there. Async-signal-safe.
+#[cold]
+fn die(what: &str, at: usize, error: &io::Error) -> ! {
+    let mut report = Report::new();
+    report.str("\nmillpond: fatal: stack at rest: ").str(what).str(" at ").hex(at as u64);
+    report.str(": the kernel says ").dec(error.raw_os_error().unwrap_or(0) as u64);
+    report.str(" (12: raise vm.max_map_count; MILLPOND_REST=off does without)\n");
+    report.send();
+    std::process::abort()
+}
