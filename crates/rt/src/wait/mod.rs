@@ -27,7 +27,7 @@
 //!
 //! A task that calls a *blocking* form is a goroutine for that while: the runner that polls it.
 //!
-//! The queue of step 2 is a [`WaitList`], unless the primitive has a better one: a [`line`] of those who
+//! The queue of step 2 is a [`WaitList`], unless the primitive has a better one: a [`line`](mod@line) of those who
 //! wait without a limit, for one thing, and are handed a value.
 //!
 //! Nothing here is kept on the waiter's stack: tickets hold references to the `G` or the cell.

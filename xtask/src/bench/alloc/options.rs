@@ -83,7 +83,7 @@ mod tests {
             Options::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
         };
         for words in [&["--rounds"][..], &["--rounds", "0"], &["--with", "none"], &["--what"]] {
-            let problem = parse(words).err().expect("refused");
+            let problem = parse(words).expect_err("refused");
             assert!(problem.text.contains("usage: "), "{}", problem.text);
         }
         let options = parse(&["--rounds", "5", "--no-settle", "--with", "system", "larson-1"]);
