@@ -33,6 +33,8 @@ pub(crate) struct Exec {
     pub(crate) task: Cell<Option<&'static Location<'static>>>,
     /// The last park was an accept: what this goroutine starts is spread.
     pub(crate) accepted: Cell<bool>,
+    /// When the timer of its park is due, on the coarse clock; 0 without one.
+    pub(crate) wakes_ns: Cell<u64>,
     /// The stack is at rest, and has to be woken before it is resumed.
     pub(crate) at_rest: Cell<bool>,
     /// Reasons to keep the stack warm that are in force (`crate::rest::Pin`).
@@ -58,6 +60,7 @@ impl Exec {
             registered: Cell::new(false),
             task: Cell::new(None),
             accepted: Cell::new(false),
+            wakes_ns: Cell::new(0),
             at_rest: Cell::new(false),
             pins: Cell::new(0),
             shrunk: Cell::new(0),

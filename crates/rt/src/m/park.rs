@@ -53,13 +53,15 @@ impl CurrentM {
     /// Before a park of `g` that is to last up to `at`.
     #[inline(never)]
     pub(crate) fn set_timer(&self, g: &GRef, seq: u64, at: Instant) {
-        let ticket = Ticket::for_goroutine(g.clone(), seq);
-        self.timers.insert(crate::clock::ns_of(at), ticket);
+        let (ticket, at_ns) = (Ticket::for_goroutine(g.clone(), seq), crate::clock::ns_of(at));
+        g.exec(self).wakes_ns.set(at_ns);
+        self.timers.insert(at_ns, ticket);
     }
 
     /// After it.
     #[inline(never)]
     pub(crate) fn unset_timer(&self, g: &GRef) {
+        g.exec(self).wakes_ns.set(0);
         if g.wait_word().outcome() != Some(TIMED_OUT) {
             self.timers.forsake();
         }

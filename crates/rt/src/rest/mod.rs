@@ -24,6 +24,9 @@
 //!   parked for a tenth of a second, with twice as many everyone at the head of the line. That bounds
 //!   what a burst costs at its peak.
 //!
+//! Who sleeps, or waits with a time limit, for less than five more seconds, is left alone by both: a million of
+//! them that sleep for a second would take four times as long if they rested meanwhile.
+//!
 //! Who cannot ([`Rest::Cannot`]): whoever said so ([`crate::GoBuilder::restable`]); who is in a
 //! [`crate::scope()`], because its children use its frame ([`Pin`]); who parked on another stack
 //! ([`crate::with_stack`]); what a place starts of which a stack was touched by another thread while

@@ -22,6 +22,9 @@ const BUSY_BATCH: usize = 256;
 /// How long a goroutine is parked that a busy M puts to rest.
 const BUSY_AGE_NS: u64 = 100_000_000;
 
+/// Whose timer is due sooner is left warm: to rest and to wake costs what some thousand switches do.
+const SOON_NS: u64 = 5_000_000_000;
+
 /// How soon a busy M looks again when it found nobody.
 const BUSY_PAUSE_NS: u64 = 10_000_000;
 
@@ -116,7 +119,7 @@ impl CurrentM {
         let rest = &self.local().rest;
         let (now_ns, warm) = (crate::clock::tick(), self.registry.warm());
         let far_too_many = warm > most.saturating_mul(2);
-        if !far_too_many && now_ns < rest.excess_ns.get() {
+        if now_ns < rest.excess_ns.get() {
             return;
         }
         let age_ns = if far_too_many { 0 } else { BUSY_AGE_NS };
@@ -201,6 +204,10 @@ impl CurrentM {
         }
         if g.since_ns() > before_ns {
             return later(g.since_ns());
+        }
+        let wakes_ns = exec.wakes_ns.get();
+        if wakes_ns != 0 && wakes_ns < before_ns.saturating_add(SOON_NS) {
+            return later(wakes_ns);
         }
         let shrunk = (g.since_ns() >> 20) as u16 | 1;
         let below = |sp| (exec.shrunk.replace(shrunk) != shrunk).then_some(sp);
