@@ -100,7 +100,7 @@ pub fn class_for(bytes: usize, align: usize) -> Option<usize> {
     }
     let mut class = class_of(bytes);
     // Ends at the latest at the next power of two.
-    while !(CLASSES[class].size as usize).is_multiple_of(align) {
+    while CLASSES[class].size as usize & (align - 1) != 0 {
         class += 1;
     }
     Some(class)

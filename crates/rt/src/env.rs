@@ -5,7 +5,8 @@
 //!   256 KiB in debug builds.
 //! - `MILLPOND_DEBUG`: a list of words. `stuck` reports goroutines that block their thread; `guard`
 //!   says at start how stacks are guarded; `heap` prints the allocator's balance sheet at exit, if the
-//!   allocator is Millpond's (which reads the word itself); `all` is all of them.
+//!   allocator is Millpond's (which reads the word itself); `heap-usr1` is for the library of `millpond-malloc`;
+//!   `all` is all that change nothing.
 //!
 //! `MILLPOND_GUARD` is read by the stack pool. A number or size that cannot be understood is an error
 //! that names it, never silently the default; an unknown word is said. An empty value is none.
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 pub(crate) const MAX_PROCS: usize = 512;
 
 /// What `MILLPOND_DEBUG` may contain.
-const WORDS_KNOWN: [&str; 4] = ["stuck", "guard", "heap", "all"];
+const WORDS_KNOWN: [&str; 5] = ["stuck", "guard", "heap", "heap-usr1", "all"];
 
 /// Whether `MILLPOND_DEBUG` contains `word`. Read once.
 pub(crate) fn debug(word: &str) -> bool {
