@@ -1,6 +1,7 @@
 //! The contract of each function, as programs of C and C++ see it: on the C library's allocator, on this one, and on
 //! this one in its checked mode. The same programs pass on all of them.
 
+#[allow(dead_code, reason = "no test program uses all of it")]
 mod common;
 
 use common::{command, compile, passes};

@@ -1,6 +1,7 @@
 //! Mistakes of a program of C: what is always found, and what the checked mode finds, with stacks that lead to the
 //! functions that allocated, freed, and erred.
 
+#[allow(dead_code, reason = "no test program uses all of it")]
 mod common;
 
 use common::{command, compile, text};

@@ -2,6 +2,7 @@
 //! that come and go, signals, constructors; and what the allocator does for it: memory that goes back, the sheet when
 //! it is asked for.
 
+#[allow(dead_code, reason = "no test program uses all of it")]
 mod common;
 
 use common::{command, compile, library, passes};

@@ -59,7 +59,6 @@ pub fn command(program: &Path, preloaded: bool) -> Command {
 }
 
 /// What a run has written, which must have ended with status 0.
-#[allow(dead_code, reason = "not every test program has runs that end well")]
 pub fn passes(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = text(&output);
