@@ -2,19 +2,20 @@
 //!
 //! This file owns the command line and nothing else. Each command is a module: `tidy` holds the rules that no
 //! compiler knows, `test` is the one test command of the project, `bench` measures side by side with other
-//! runtimes, `paths` counts the instructions of the allocator's fast paths, `sanitize` runs the tests under a
-//! sanitizer. [`cargo`] and [`run`] are what they share.
+//! runtimes, `realprogs` runs programs on our `malloc`, `paths` counts the instructions of the allocator's fast
+//! paths, `sanitize` runs the tests under a sanitizer. [`cargo`] and [`run`] are what they share.
 //!
 //! Every command prints what is wrong and ends with status 1 if anything is; a command line that is not understood
 //! ends with status 2 and the usage.
 //!
-//! Rejected: `clap`. Five commands and a handful of flags do not pay for its build time, which every fresh clone
+//! Rejected: `clap`. Six commands and a handful of flags do not pay for its build time, which every fresh clone
 //! and every CI run would spend before the first check.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod cargo;
 mod paths;
+mod realprogs;
 mod run;
 mod sanitize;
 mod test;
@@ -23,7 +24,7 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy | test | bench | paths | sanitize";
+const USAGE: &str = "usage: cargo xtask tidy | test | bench | realprogs | paths | sanitize";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,11 +35,12 @@ fn main() -> ExitCode {
         }
         Some((command, rest)) if command == "test" => test::run(&root, rest),
         Some((command, rest)) if command == "bench" => bench::run(&root, rest),
+        Some((command, rest)) if command == "realprogs" => realprogs::run(&root, rest),
         Some((command, rest)) if command == "paths" => paths::run(&root, rest),
         Some((command, rest)) if command == "sanitize" => sanitize::run(&root, rest),
         Some((help, _)) if help == "--help" || help == "help" => {
             println!("{USAGE}\n{}\n{}", test::USAGE, bench::USAGE);
-            println!("{}\n{}", paths::USAGE, sanitize::USAGE);
+            println!("{}\n{}\n{}", realprogs::USAGE, paths::USAGE, sanitize::USAGE);
             Ok(true)
         }
         _ => {

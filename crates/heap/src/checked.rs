@@ -153,6 +153,14 @@ fn watch_faults() {
     }
 }
 
+/// Sets the handler at once, for a program in which `std` sets none.
+pub fn watch_now() {
+    if is_on() {
+        // As in `watch_faults`: whoever installs a handler at this moment does it for us as well.
+        let _ = fault::watch(report_fault);
+    }
+}
+
 /// The slot whose page, or the guard before it, has an address.
 fn slot_of(address: usize) -> Option<usize> {
     let start = START.load(Ordering::Acquire);

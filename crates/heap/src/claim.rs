@@ -38,6 +38,11 @@ pub struct Turn<T> {
 }
 
 impl<T> Turn<T> {
+    /// Where the pointer to the cache lies: for whoever lays a record out by hand.
+    #[cfg(not(loom))]
+    #[allow(dead_code, reason = "asked for where `slot` does so")]
+    pub const CACHE: usize = std::mem::offset_of!(Self, cache);
+
     /// A thread without a cache.
     #[cfg(not(loom))]
     pub const fn new(stand_in: *const T) -> Self {

@@ -94,7 +94,7 @@ fn alloc_general(bytes: usize, align: usize) -> *mut u8 {
 /// The fast path began a turn and did not finish.
 #[cold]
 #[inline(never)]
-fn alloc_slow(bytes: usize, align: usize) -> *mut u8 {
+pub(crate) fn alloc_slow(bytes: usize, align: usize) -> *mut u8 {
     LOCAL.with(|local| {
         local.turn.end();
         if local.countdown.get() < 0

@@ -17,8 +17,8 @@
 //! Table of contents, bottom up:
 //! - `classes`: sizes; `ground`: from an address to its span; `pages`: the page heap;
 //! - `span`, `list`: blocks and links; `remote`: frees from other threads; `claim`: a cache without its thread;
-//! - `central`, `cache`, `threads`: the tiers; `lock`: the order of locks;
-//! - `heap`, `large`: the operations; `misuse`: the messages;
+//! - `central`, `cache`, `threads`: the tiers; `slot`: the way to a thread's record; `lock`: the order of locks;
+//! - `heap`, `large`: the operations; [`c`]: what C's ask for beyond them; `misuse`: the messages;
 //! - `scavenge`: giving back; `stats`: the balance sheet; `sample`, `checked`: looking at some objects;
 //! - `setup`, `fork`: the process.
 //!
@@ -33,6 +33,8 @@ mod remote;
 
 #[cfg(not(loom))]
 mod alloc;
+#[cfg(not(loom))]
+pub mod c;
 #[cfg(not(loom))]
 mod cache;
 #[cfg(not(loom))]
@@ -63,6 +65,8 @@ mod sample;
 mod scavenge;
 #[cfg(not(loom))]
 mod setup;
+#[cfg(not(loom))]
+mod slot;
 #[cfg(not(loom))]
 mod span;
 #[cfg(not(loom))]

@@ -26,6 +26,7 @@ use crate::claim::{self, Turn};
 use crate::classes::COUNT;
 use crate::lock::{Guard, Lock, Rank};
 use crate::pages;
+pub use crate::slot::LOCAL;
 use crate::span::Span;
 use millpond_sys::barrier;
 use millpond_sys::hooks::ExitKey;
@@ -63,23 +64,10 @@ pub struct Local {
 }
 
 /// An empty cache: every operation with it takes the slow road. Nothing is ever put into it.
-static STAND_IN: Cache = Cache::new();
+pub static STAND_IN: Cache = Cache::new();
 
 /// The cache of those that have none of their own.
 static COMMON: Lock<Cache> = Lock::new(Rank::Common, Cache::new());
-
-thread_local! {
-    /// This thread's record.
-    pub static LOCAL: Local = const {
-        Local {
-            turn: Turn::new(&raw const STAND_IN),
-            countdown: Cell::new(0),
-            phase: Cell::new(Phase::New),
-            in_hook: Cell::new(false),
-            random: Cell::new(0),
-        }
-    };
-}
 
 /// All caches that have a thread, and those that wait for one.
 #[derive(Debug)]
@@ -150,6 +138,20 @@ unsafe extern "C" fn end(local: *mut c_void) {
     local.turn.end();
     // SAFETY: in the phase `Live`, unclaimed, the pointer is the cache.
     threads.leave(unsafe { &*cache });
+}
+
+impl Local {
+    /// The record of a thread that has not allocated.
+    #[allow(dead_code, reason = "of the two ways to a record, one needs no value")]
+    pub const fn new() -> Self {
+        Self {
+            turn: Turn::new(&raw const STAND_IN),
+            countdown: Cell::new(0),
+            phase: Cell::new(Phase::New),
+            in_hook: Cell::new(false),
+            random: Cell::new(0),
+        }
+    }
 }
 
 impl Threads {

@@ -106,7 +106,8 @@ fn dress(start: usize, bytes: usize, name: &CStr) {
     unsafe {
         let _ = mm::madvise(start as *mut c_void, bytes, Advice::LinuxNoHugepage);
         let what = libc::PR_SET_VMA_ANON_NAME;
-        libc::prctl(libc::PR_SET_VMA, what, start, bytes, name.as_ptr());
+        let name = name.as_ptr();
+        crate::hooks::keep_errno(|| libc::prctl(libc::PR_SET_VMA, what, start, bytes, name));
     }
 }
 

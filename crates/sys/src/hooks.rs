@@ -61,7 +61,7 @@ pub fn at_exit(f: extern "C" fn()) -> bool {
 pub fn start_quiet_thread(body: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
     // SAFETY: each object is initialised by the call before it is used; the body is static and
     // ignores its argument; the mask is put back before anything else runs on this thread.
-    let failed = unsafe {
+    let failed = keep_errno(|| unsafe {
         let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
@@ -79,7 +79,7 @@ pub fn start_quiet_thread(body: extern "C" fn(*mut c_void) -> *mut c_void) -> bo
         libc::pthread_attr_destroy(&raw mut attributes);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
         failed
-    };
+    });
     if failed == 0 {
         QUIET.fetch_add(1, Ordering::SeqCst);
     }
@@ -94,6 +94,34 @@ pub fn quiet_threads() -> usize {
 /// Says that a `fork` left the quiet threads behind: in the child there are none.
 pub fn forget_quiet_threads() {
     QUIET.store(0, Ordering::SeqCst);
+}
+
+/// Handles a signal for the process, unless somebody does already or it is ignored. System calls that it interrupts
+/// go on. The handler may do what is async-signal-safe, and no more.
+pub fn handle_if_default(signal: i32, handler: extern "C" fn(i32)) -> bool {
+    // SAFETY: all-zero is a valid `sigaction`; the first call only asks; the handler has the signature of a plain
+    // one, and keeps to what its documentation above says.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(signal, std::ptr::null(), &raw mut action) != 0
+            || action.sa_sigaction != libc::SIG_DFL
+        {
+            return false;
+        }
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut()) == 0
+    }
+}
+
+/// Does something that may set `errno`, and puts it back: `free` must leave it alone.
+pub fn keep_errno<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: the location belongs to this thread, which does not end meanwhile.
+    let errno = unsafe { *libc::__errno_location() };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+    result
 }
 
 /// Gives the value of an environment variable to `read`, without copying it. For the first moments

@@ -91,6 +91,7 @@ pub const PROJECT: Exceptions = Exceptions {
     ],
     unsafe_files: &[
         UnsafeFile { path: "crates/heap/src/alloc.rs", reason: "is the global allocator" },
+        UnsafeFile { path: "crates/heap/src/c.rs", reason: "frees and moves what callers give it" },
         UnsafeFile {
             path: "crates/heap/src/cache.rs",
             reason: "reaches spans by address: records live for ever",
@@ -142,6 +143,10 @@ pub const PROJECT: Exceptions = Exceptions {
             reason: "gives pages back to the kernel",
         },
         UnsafeFile {
+            path: "crates/heap/src/slot.rs",
+            reason: "lays a thread-local out by hand and finds it by two instructions",
+        },
+        UnsafeFile {
             path: "crates/heap/src/span.rs",
             reason: "links free blocks through themselves",
         },
@@ -153,6 +158,18 @@ pub const PROJECT: Exceptions = Exceptions {
             path: "bench/may/src/spawn.rs",
             reason: "states once what may's unsafe spawn asks of a benchmark",
         },
+        UnsafeFile {
+            path: "crates/malloc/src/c.rs",
+            reason: "has the names of C's functions, and is given pointers by C",
+        },
+        UnsafeFile { path: "crates/malloc/src/cpp.rs", reason: "the same for C++" },
+        UnsafeFile {
+            path: "crates/malloc/src/fail.rs",
+            reason: "sets errno and looks up the next operator new",
+        },
+        UnsafeFile { path: "crates/malloc/src/glibc.rs", reason: "the same for glibc" },
+        UnsafeFile { path: "crates/malloc/src/info.rs", reason: "writes to a stream of C" },
+        UnsafeFile { path: "crates/malloc/src/start.rs", reason: "is called by the loader" },
         UnsafeFile {
             path: "crates/net/src/hyper.rs",
             reason: "lends hyper's uninitialised buffer to the kernel",

@@ -1,0 +1,73 @@
+//! What the tests of the library share: building it, building programs of C and C++, and running these with it.
+//!
+//! The library is built by cargo as a user would build it (`--profile malloc`), once per test program: cargo builds no
+//! `cdylib` for tests, and in a build of the whole workspace the heap would have other features. Programs are
+//! compiled by `cc` and `c++` (or `$CC`, `$CXX`), which whoever links Rust has.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// Seconds after which a program hangs. `timeout` counts them, so that a hanging one does not stay behind.
+const LIMIT: &str = "120";
+
+/// The library, built if need be.
+pub fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--profile", "malloc", "-p", "millpond-malloc"]);
+        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        build.arg("--target-dir").arg(target);
+        assert!(build.status().unwrap().success(), "the library does not build");
+        let library = target.join("malloc/libmillpond_malloc.so");
+        assert!(library.exists(), "{library:?}");
+        library
+    })
+}
+
+/// Compiles `tests/SOURCE` to `name`.
+pub fn compile(source: &str, name: &str, flags: &[&str]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let program = folder.join(name);
+    let (variable, compiler) = if source.ends_with(".cc") { ("CXX", "c++") } else { ("CC", "cc") };
+    let compiler = std::env::var_os(variable).unwrap_or_else(|| compiler.into());
+    let mut compile = Command::new(compiler);
+    compile.args(["-Wall", "-Wextra", "-O1", "-g", "-o"]).arg(&program).args(flags);
+    compile.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source));
+    let output = compile.args(["-ldl", "-pthread"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{compile:?}: {text}");
+    program
+}
+
+/// A command that runs a program, with the library before the C library's `malloc` or without it.
+pub fn command(program: &Path, preloaded: bool) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", LIMIT]).arg("env");
+    if preloaded {
+        // Not for `timeout`, whose own end is none of the test's business.
+        command.arg(format!("LD_PRELOAD={}", library().display()));
+    }
+    for variable in ["MILLPOND_HEAP_CHECK", "MILLPOND_DEBUG", "MILLPOND_MEMORY_LIMIT"] {
+        command.env_remove(variable);
+    }
+    command.arg(program);
+    command
+}
+
+/// What a run has written, which must have ended with status 0.
+pub fn passes(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{command:?}: {}\n{text}", output.status);
+    text
+}
+
+/// Both outputs.
+pub fn text(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
