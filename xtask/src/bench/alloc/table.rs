@@ -69,8 +69,7 @@ pub fn keeps(row: &str) -> bool {
     row == "server" || row.starts_with("freed-95")
 }
 
-/// Whether a row's time is that of the first touch of its memory: who asks for huge pages then takes a quarter of it,
-/// and cannot give 4 KiB back. Shown, but no part of the mean of what allocation and free cost.
+/// Whether a row's time is mostly that of the first touch of its memory, which the kernel decides.
 pub fn is_first_touch(row: &str) -> bool {
     row.starts_with("freed-")
 }
@@ -78,7 +77,7 @@ pub fn is_first_touch(row: &str) -> bool {
 /// Whether a row is part of the mean of a figure. A program that does nothing has no time of its own.
 fn counts(figure: usize, row: &str) -> bool {
     match figure {
-        TIME => row != "tiny" && !is_first_touch(row),
+        TIME => row != "tiny",
         END | LATER => !keeps(row),
         _ => true,
     }
@@ -108,10 +107,11 @@ pub fn mean(rows: &[String], samples: &Samples, figure: usize, name: &str) -> Op
     geometric(counted.map(|(number, _)| number), samples, figure, name)
 }
 
-/// As [`mean`], over the rows that are no part of it because of their first touch.
-pub fn first_touch(rows: &[String], samples: &Samples, name: &str) -> Option<f64> {
-    let touching = rows.iter().enumerate().filter(|(_, row)| is_first_touch(row));
-    geometric(touching.map(|(number, _)| number), samples, TIME, name)
+/// As [`mean`] of the time, without the rows whose time is that of their first touch.
+pub fn mean_without_touch(rows: &[String], samples: &Samples, name: &str) -> Option<f64> {
+    let counted =
+        rows.iter().enumerate().filter(|(_, row)| counts(TIME, row) && !is_first_touch(row));
+    geometric(counted.map(|(number, _)| number), samples, TIME, name)
 }
 
 fn geometric(
