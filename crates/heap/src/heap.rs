@@ -205,19 +205,25 @@ fn dealloc_slow(span: &'static Span, address: usize) {
         if !span.is_carved_block(address) || checked::is_on() {
             return dealloc_odd(local, span, address);
         }
-        let owner = span.owner.load(Acquire);
-        // The same as when the turn began, or the stand-in, if a claim has come since: that one owns
-        // nothing, and the claimant waits for the end of the turn.
-        let cache = local.turn.begin();
-        if std::ptr::eq(owner, cache) {
-            refuse_double_free("free", span, address);
-            // SAFETY: within a turn, and a stand-in owns nothing.
-            unsafe { (*cache).give(span, address) };
-            return local.turn.end();
-        }
-        local.turn.end();
-        dealloc_remote(span, owner, address);
+        give(local, span, address);
     });
+}
+
+/// A carved block: to the thread's cache if that owns the span, else to whoever does. Within a turn.
+#[inline]
+fn give(local: &Local, span: &'static Span, address: usize) {
+    let owner = span.owner.load(Acquire);
+    // The same as when the turn began, or the stand-in, if a claim has come since: that one owns
+    // nothing, and the claimant waits for the end of the turn.
+    let cache = local.turn.begin();
+    if std::ptr::eq(owner, cache) {
+        refuse_double_free("free", span, address);
+        // SAFETY: within a turn, and a stand-in owns nothing.
+        unsafe { (*cache).give(span, address) };
+        return local.turn.end();
+    }
+    local.turn.end();
+    dealloc_remote(span, owner, address);
 }
 
 /// An object with pages of its own, a span with holes, the checked mode, or a mistake. Within a turn.
@@ -242,16 +248,7 @@ fn dealloc_odd(local: &Local, span: &'static Span, address: usize) {
     if checked::is_on() && !span.looks_free(address) {
         checked::fill(address, span.geometry().size as usize);
     }
-    let owner = span.owner.load(Acquire);
-    let cache = local.turn.begin();
-    if std::ptr::eq(owner, cache) {
-        refuse_double_free("free", span, address);
-        // SAFETY: as in `dealloc_slow`.
-        unsafe { (*cache).give(span, address) };
-        return local.turn.end();
-    }
-    local.turn.end();
-    dealloc_remote(span, owner, address);
+    give(local, span, address);
 }
 
 /// A block of a span that this thread does not hold.
