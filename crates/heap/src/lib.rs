@@ -23,8 +23,8 @@
 //! - `setup`, `fork`: the process.
 //!
 //! It is used as the global allocator ([`Alloc`]), and works beside any other: nothing here is reached
-//! by a program that does not choose it. The protocols between threads (`remote`, `claim`) are written
-//! against `millpond-prim` and explored by loom.
+//! by a program that does not choose it. The protocols between threads (`remote`, `claim`, `central`) are
+//! written against `millpond-prim` and explored by loom.
 
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod claim;
@@ -38,6 +38,9 @@ pub mod c;
 #[cfg(not(loom))]
 mod cache;
 #[cfg(not(loom))]
+mod central;
+#[cfg(all(test, loom))]
+#[allow(dead_code, reason = "in a model, the protocol's user is the model")]
 mod central;
 #[cfg(not(loom))]
 mod checked;
