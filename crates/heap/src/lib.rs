@@ -19,7 +19,8 @@
 //! - `span`, `list`: blocks and links; `remote`: frees from other threads; `claim`: a cache without its thread;
 //! - `central`, `cache`, `threads`: the tiers; `slot`: the way to a thread's record; `lock`: the order of locks;
 //! - `heap`, `large`: the operations; [`c`]: what C's ask for beyond them; `misuse`: the messages;
-//! - `scavenge`: giving back; `stats`: the balance sheet; `sample`, `checked`: looking at some objects;
+//! - `scavenge`: giving back; `stats`: the balance sheet; `pooled`: what of it idles in pools; `sample`, `checked`:
+//!   looking at some objects;
 //! - `setup`, `fork`: the process.
 //!
 //! It is used as the global allocator ([`Alloc`]), and works beside any other: nothing here is reached
@@ -63,6 +64,8 @@ mod misuse;
 #[cfg(not(loom))]
 mod pages;
 #[cfg(not(loom))]
+mod pooled;
+#[cfg(not(loom))]
 mod sample;
 #[cfg(not(loom))]
 mod scavenge;
@@ -80,6 +83,7 @@ mod threads;
 #[cfg(not(loom))]
 pub use crate::{
     alloc::Alloc,
+    pooled::{Pooled, PooledFn, set_pooled},
     sample::{
         FRAMES, Hook, MEAN_BYTES, Sample, mean_bytes as sampling_mean, set_hook,
         set_mean_bytes as set_sampling_mean,
