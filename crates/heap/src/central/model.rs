@@ -3,10 +3,11 @@
 //!
 //! The code is that of `central` and of `remote`; only what they stand on is smaller ([`parts`](super::parts)).
 //!
-//! A model that cannot fail shows nothing, so each says which changes of the code make it fail; what several models find
-//! stands at one or two of them. Whoever changes the protocol tries them again. Without any of the following the
-//! models still hold, and so does the code: the look at the owner in `free` (`last_block` looks again, under the
-//! lock), disarming a span that goes into the list (its next push tells what nobody waits for), and the orders of
+//! A model that cannot fail shows nothing, so each says which changes of the code make it fail; what several
+//! models find stands at one or two of them. Whoever changes the protocol tries them again. Without any of the
+//! following the models still hold, and so does the code: the look at the owner in `free` (`last_block` looks
+//! again, under the lock), disarming a span that goes into the list (its next push tells what nobody waits for),
+//! and the orders of
 //! `Remote::settle` and `is_owed`, which stand under the lock of a class or belong to one thread. `cache` is not
 //! compiled here: its walks are copies, in `parts`. And no model shows what the lock of `take_inbox` is for.
 
