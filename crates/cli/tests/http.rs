@@ -29,6 +29,12 @@ fn every_route_answers_on_one_kept_alive_connection() {
         assert!(dump.text().contains(part), "{part}: {}", dump.text());
     }
 
+    let sheet = client.ask(&get("/debug/memory"));
+    assert_eq!(sheet.status, 200);
+    for part in ["obtained from the system", "small blocks in use", "stacks"] {
+        assert!(sheet.text().contains(part), "{part}: {}", sheet.text());
+    }
+
     let echo = client.ask("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello");
     assert_eq!((echo.status, echo.text()), (200, "hello"));
     assert_eq!(echo.field("content-length"), Some("5"));

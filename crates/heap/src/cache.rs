@@ -280,10 +280,11 @@ impl Cache {
         if bin.spares.get() < SPARES {
             span.spare.set(true);
             bin.spares.set(bin.spares.get() + 1);
-        } else if !span.remote.is_owed() {
-            bin.partial.remove(span);
-            bin.owned.remove(span);
-            central::release(span);
+        } else {
+            central::retire(span, || {
+                bin.partial.remove(span);
+                bin.owned.remove(span);
+            });
         }
     }
 

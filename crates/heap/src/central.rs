@@ -14,21 +14,41 @@
 //!                                        └─ none: absorb; room: into the list; empty: to the pages
 //! ```
 //!
+//! `model` compiles this very file under loom, with small parts in the place of spans, caches and the page heap.
+//!
 //! Rejected: lock-free lists per class. A span passes here once per some hundred blocks.
 
-use crate::cache::Cache;
-use crate::classes::{COUNT, MAX_SPAN};
-use crate::list::{List, address};
-use crate::lock::{Lock, Rank};
-use crate::pages;
-use crate::scavenge;
-use crate::span::{Holes, OS_PAGE, Span, State};
+#[cfg(not(loom))]
+use crate::{
+    cache::Cache,
+    classes::{COUNT, MAX_SPAN},
+    list::{List, address},
+    lock::{Lock, Rank},
+    pages, scavenge,
+    span::{Holes, OS_PAGE, Span, State},
+};
+use millpond_prim::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use millpond_prim::sync::atomic::fence;
+#[cfg(not(loom))]
 use millpond_sys::arena;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::fence;
+#[cfg(loom)]
+use parts::{
+    COUNT, Cache, Holes, List, Lock, MAX_SPAN, OS_PAGE, Rank, Span, State, address, arena, pages,
+    scavenge,
+};
+
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, loom))]
+mod parts;
 
 /// Spans with room and without owner, by class.
+#[cfg(not(loom))]
 static CENTRAL: [Lock<List>; COUNT] = [const { Lock::new(Rank::Central, List::new()) }; COUNT];
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref CENTRAL: [Lock<List>; COUNT] = [(); COUNT].map(|()| Lock::new(Rank::Central, List::new()));
+}
 
 /// Gives a span with room to a cache, in the state [`State::Partial`] and in no list.
 pub fn fetch(class: usize, cache: &Cache) -> Option<&'static Span> {
@@ -111,7 +131,7 @@ fn settle_down(central: &List, span: &'static Span) {
 }
 
 /// Returns the pages of an empty span. It is in no list, and nobody owes a message about it.
-pub fn release(span: &'static Span) {
+fn release(span: &'static Span) {
     span.spare.set(false);
     span.remote.disarm();
     span.local.store(std::ptr::null_mut(), Relaxed);
@@ -122,9 +142,31 @@ pub fn release(span: &'static Span) {
     });
 }
 
+/// Gives up an empty span of a cache, which takes it out of its lists by `leave`; not while somebody owes a message
+/// about it, who has its address: then it stays, and the message comes. Holder of the cache.
+pub fn retire(span: &'static Span, leave: impl FnOnce()) {
+    if !span.remote.is_owed() {
+        leave();
+        release(span);
+    }
+}
+
+/// Frees a block of a span that this thread does not hold: the rest of the way, once the block was looked at.
+pub fn free(span: &'static Span, address: usize) {
+    let class = span.class();
+    let pushed = span.push_remote(address);
+    if pushed.owes {
+        owed(span);
+    } else if span.owner.load(SeqCst).is_null() && pushed.count >= span.used.load(SeqCst) {
+        // After the push, and in one order with it: see `gather`. The span may be anything by now, so this is a
+        // hint.
+        last_block(span, class);
+    }
+}
+
 /// Delivers the message that a push owes: the span of this class has room again.
 #[cold]
-pub fn owed(span: &'static Span) {
+fn owed(span: &'static Span) {
     // The debt keeps the span what it is.
     let class = span.class();
     let central = CENTRAL[class].lock();
@@ -148,7 +190,7 @@ pub fn owed(span: &'static Span) {
 
 /// The list of freed blocks of a span without an owner is as long as the number of its blocks in use.
 #[cold]
-pub fn last_block(span: &'static Span, class: usize) {
+fn last_block(span: &'static Span, class: usize) {
     let central = CENTRAL[class].lock();
     // The span may have moved on since: only under the lock of its class is it certainly here.
     if span.state() == State::Central && span.class() == class {
@@ -165,6 +207,7 @@ fn give_back_if_empty(central: &List, span: &'static Span) {
 }
 
 /// Whether a block of a span without an owner is free; `None` if the span has moved on.
+#[cfg(not(loom))]
 pub fn is_free(span: &Span, class: usize, block: usize) -> Option<bool> {
     let _central = CENTRAL[class].lock();
     let here = matches!(span.state(), State::Central | State::Alone) && span.class() == class;
@@ -215,6 +258,7 @@ pub fn len(class: usize) -> usize {
 }
 
 /// Takes all locks for a `fork`.
+#[cfg(not(loom))]
 pub fn hold() {
     CENTRAL.iter().for_each(Lock::hold);
 }
@@ -223,12 +267,14 @@ pub fn hold() {
 ///
 /// # Safety
 /// This thread, or the one that it is a copy of, must have called `hold`.
+#[cfg(not(loom))]
 pub unsafe fn let_go() {
     // SAFETY: the caller's promise.
     CENTRAL.iter().for_each(|lock| unsafe { lock.let_go() });
 }
 
 /// Walks every span and says what is wrong, if anything is.
+#[cfg(not(loom))]
 pub fn check() -> Result<(), &'static str> {
     for central in &CENTRAL {
         for span in central.lock().iter() {

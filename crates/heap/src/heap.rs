@@ -28,7 +28,7 @@ use crate::sample;
 use crate::scavenge;
 use crate::span::{HARDENED, Span, State};
 use crate::threads::{self, LOCAL, Local, with_cache};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// Allocates; null when there is no memory.
 ///
@@ -256,15 +256,7 @@ fn dealloc_remote(span: &'static Span, owner: *const Cache, address: usize) {
     if span.looks_free(address) {
         suspect(span, owner, address);
     }
-    let class = span.class();
-    let pushed = span.push_remote(address);
-    if pushed.owes {
-        central::owed(span);
-    } else if span.owner.load(SeqCst).is_null() && pushed.count >= span.used.load(SeqCst) {
-        // After the push, and in one order with it: see `central::gather`. The span may be anything by
-        // now, so this is a hint.
-        central::last_block(span, class);
-    }
+    central::free(span, address);
 }
 
 /// The block is free already, or holds by chance what a free one would hold.

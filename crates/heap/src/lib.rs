@@ -19,12 +19,13 @@
 //! - `span`, `list`: blocks and links; `remote`: frees from other threads; `claim`: a cache without its thread;
 //! - `central`, `cache`, `threads`: the tiers; `slot`: the way to a thread's record; `lock`: the order of locks;
 //! - `heap`, `large`: the operations; [`c`]: what C's ask for beyond them; `misuse`: the messages;
-//! - `scavenge`: giving back; `stats`: the balance sheet; `sample`, `checked`: looking at some objects;
+//! - `scavenge`: giving back; `stats`: the balance sheet; `pooled`: what of it idles in pools; `sample`, `checked`:
+//!   looking at some objects;
 //! - `setup`, `fork`: the process.
 //!
 //! It is used as the global allocator ([`Alloc`]), and works beside any other: nothing here is reached
-//! by a program that does not choose it. The protocols between threads (`remote`, `claim`) are written
-//! against `millpond-prim` and explored by loom.
+//! by a program that does not choose it. The protocols between threads (`remote`, `claim`, `central`) are
+//! written against `millpond-prim` and explored by loom.
 
 #[cfg_attr(loom, allow(dead_code, reason = "in a model, the protocol's user is the model"))]
 mod claim;
@@ -38,6 +39,9 @@ pub mod c;
 #[cfg(not(loom))]
 mod cache;
 #[cfg(not(loom))]
+mod central;
+#[cfg(all(test, loom))]
+#[allow(dead_code, reason = "in a model, the protocol's user is the model")]
 mod central;
 #[cfg(not(loom))]
 mod checked;
@@ -60,6 +64,8 @@ mod misuse;
 #[cfg(not(loom))]
 mod pages;
 #[cfg(not(loom))]
+mod pooled;
+#[cfg(not(loom))]
 mod sample;
 #[cfg(not(loom))]
 mod scavenge;
@@ -77,6 +83,7 @@ mod threads;
 #[cfg(not(loom))]
 pub use crate::{
     alloc::Alloc,
+    pooled::{Pooled, PooledFn, set_pooled},
     sample::{
         FRAMES, Hook, MEAN_BYTES, Sample, mean_bytes as sampling_mean, set_hook,
         set_mean_bytes as set_sampling_mean,

@@ -7,6 +7,8 @@
 //!   process's cgroups, or none. `0` and `max` are none. What cannot be understood is said, and is none.
 //! - `MILLPOND_HEAP_CHECK`: the checked mode, see [`crate::checked`]. `0` and `off` are off; so is what cannot
 //!   be understood, which is said.
+//! - `MILLPOND_SCAVENGER`: `off` starts no thread that gives memory back; allocating threads do so in passing (see
+//!   [`crate::scavenge`]). What cannot be understood is said, and is `on`.
 //! - `MILLPOND_DEBUG`: `heap` prints the balance sheet at exit.
 
 use crate::checked;
@@ -18,6 +20,17 @@ use millpond_sys::{arena, hooks};
 
 /// See the module documentation. Called once, with the lock of the threads held.
 pub fn process() {
+    // First, since what is called for the others may allocate, and so start the thread.
+    hooks::setting(c"MILLPOND_SCAVENGER", |text| match text.trim_ascii() {
+        b"" | b"1" | b"on" => {}
+        b"0" | b"off" => scavenge::without_thread(),
+        text => {
+            let text = std::str::from_utf8(text).unwrap_or("?");
+            let mut report = Report::new();
+            report.str("MILLPOND_SCAVENGER=").str(text).str(": `on` or `off` was expected; ");
+            report.str("it is on now\n").send();
+        }
+    });
     let rate = hooks::setting(c"MILLPOND_HEAP_CHECK", |text| {
         let rate = checked::parse(text);
         if rate.is_none() && !matches!(text.trim_ascii(), b"" | b"0" | b"off") {

@@ -14,6 +14,9 @@
 //! | heap, large, idle, moving, released, meta, tail | always |
 //! | in use, free, not carved | if no thread allocates or frees in that span at that moment; else off by these blocks |
 //!
+//! Inside the lines of what is in use lies what idles in pools ([`Stats::pooled`]): an "of which", and no term of
+//! a sum.
+//!
 //! No thread is stopped; those that need the page heap meanwhile wait. The walk takes some microseconds
 //! per MiB of heap.
 //!
@@ -24,6 +27,7 @@ use crate::central;
 use crate::checked;
 use crate::classes::{CLASSES, COUNT, PAGE};
 use crate::pages;
+use crate::pooled::{self, Pooled};
 use crate::scavenge;
 use crate::span::{OS_PAGE, Span, State};
 use crate::threads;
@@ -112,6 +116,9 @@ pub struct Stats {
     pub threads: usize,
     /// Objects on guarded pages (checked mode); their pages are not in the other lines.
     pub guarded_objects: usize,
+    /// What idles in pools, as they say. It is part of what is in use, and lies in the memory of the program's
+    /// allocator, also where that is another one. `None` if there never was a pool, or if they were all busy.
+    pub pooled: Option<Pooled>,
     /// Bytes that the heap tries to stay below; `u64::MAX`: no limit.
     pub limit: u64,
     /// Bytes of whole free pages given back so far. Cumulative.
@@ -124,6 +131,7 @@ pub struct Stats {
 pub fn stats() -> Stats {
     // Not under the page lock: their ranks are lower.
     let (threads, guarded_objects) = (threads::all().len(), checked::live());
+    let pooled = pooled::ask();
     let walked = pages::if_any(|pages| {
         let counts = pages.counts;
         let mut stats = Stats {
@@ -141,6 +149,7 @@ pub fn stats() -> Stats {
             meta: pages.meta_bytes(),
             threads,
             guarded_objects,
+            pooled,
             limit: scavenge::limit(),
             released_ever: counts.released_bytes,
             refused: counts.refused,
@@ -165,6 +174,7 @@ pub fn stats() -> Stats {
         meta: 0,
         threads,
         guarded_objects,
+        pooled,
         limit: scavenge::limit(),
         released_ever: 0,
         refused: 0,
@@ -202,11 +212,16 @@ impl Stats {
     }
 
     /// The lines of the sheet: a name, bytes, and a remark.
-    fn lines(&self) -> [(&'static str, usize, &'static str); 10] {
-        [
+    fn lines(&self) -> impl Iterator<Item = (&'static str, usize, &'static str)> {
+        let held = [
             ("obtained from the system", self.obtained, "the sum of the lines below"),
             ("small blocks in use", self.sum(|class| class.in_use), "rounded up to their class"),
             ("large objects in use", self.large_in_use, "as asked for"),
+        ];
+        let pooled = self
+            .pooled
+            .map(|pooled| ("of these, idle in pools", pooled.bytes, "not a term of the sum"));
+        let rest = [
             ("rest of their pages", self.large_rest, ""),
             ("free in caches", self.sum(|class| class.cached), "in spans that a thread owns"),
             ("free without owner", self.sum(|class| class.central), "in central spans"),
@@ -214,7 +229,8 @@ impl Stats {
             ("idle pages", self.idle + self.moving, "free, may be resident"),
             ("released pages", self.released, "the kernel has them"),
             ("records and tables", self.meta, ""),
-        ]
+        ];
+        held.into_iter().chain(pooled).chain(rest)
     }
 }
 

@@ -2,9 +2,12 @@
  * argv[1] is the case, argv[2] what the case needs. Each case ends with status 0, or hangs, or crashes.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -246,6 +249,68 @@ static void burst(void) {
     while (resident_kib() > full / 4) usleep(1000); /* the harness has a limit */
 }
 
+/* With MILLPOND_SCAVENGER=off: the process has one thread, and memory goes back while it allocates, or when it asks. */
+static int threads(void) {
+    int count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    MUST(tasks);
+    for (struct dirent *task; (task = readdir(tasks));) count += task->d_name[0] != '.';
+    closedir(tasks);
+    return count;
+}
+
+enum { HELD = 100000, BYTES = 600 };
+static void *held[HELD];
+
+/* What it takes is more than a heap that is worth a thread, and is all freed again. */
+static long fill_and_free(void) {
+    for (int n = 0; n < HELD; n++) memset(held[n] = malloc(BYTES), 1, BYTES);
+    long full = resident_kib();
+    for (int n = 0; n < HELD; n++) free(held[n]);
+    return full;
+}
+
+/* A little work, as programs have it, that a compiler may not leave out. */
+static void work(void) {
+    void *volatile block = malloc(100000);
+    MUST(block);
+    free(block);
+}
+
+static void alone(void) {
+    /* The first is larger than a cache's business, and than a heap that is worth a thread. */
+    void *first = malloc(16 << 20);
+    MUST(first && threads() == 1);
+    free(first);
+    long full = fill_and_free();
+    MUST(threads() == 1);
+    while (resident_kib() > full / 4) {
+        work();
+        usleep(1000); /* the harness has a limit */
+    }
+    pid_t child = fork();
+    MUST(child >= 0);
+    if (!child) {
+        fill_and_free();
+        MUST(threads() == 1);
+        _exit(0);
+    }
+    int status;
+    MUST(waitpid(child, &status, 0) == child && status == 0);
+    full = fill_and_free();
+    MUST(malloc_trim(0) == 1);
+    MUST(resident_kib() < full / 4 && threads() == 1);
+    /* What asks for a process of one thread. It may be forbidden, but not for the number of threads. */
+    MUST(!unshare(CLONE_NEWUSER) || errno != EINVAL);
+}
+
+/* Without the setting. */
+static void served(void) {
+    fill_and_free();
+    while (threads() < 2) work();
+    MUST(unshare(CLONE_NEWUSER) && errno == EINVAL);
+}
+
 /* Asks for the balance sheet by a signal, twice, and in a child; waits for the harness to have read it. */
 static void sheets(void) {
     char line[8];
@@ -276,6 +341,8 @@ int main(int argc, char **argv) {
     else if (!strcmp(which, "signals")) signal_storm();
     else if (!strcmp(which, "constructors")) constructors();
     else if (!strcmp(which, "burst")) burst();
+    else if (!strcmp(which, "alone")) alone();
+    else if (!strcmp(which, "served")) served();
     else if (!strcmp(which, "sheets")) sheets();
     else return 2;
     return 0;

@@ -54,6 +54,23 @@ fn memory_of_a_burst_goes_back_while_the_program_does_nothing() {
 }
 
 #[test]
+fn a_program_that_asks_for_it_has_no_thread_but_its_own_and_memory_goes_back_all_the_same() {
+    let program = compile("processes.c", "processes alone", &[]);
+    passes(command(&program, true).arg("alone").env("MILLPOND_SCAVENGER", "off"));
+    passes(command(&program, true).arg("alone").env("MILLPOND_SCAVENGER", "0"));
+    // The case can fail: there is a thread otherwise.
+    passes(command(&program, true).arg("served"));
+    passes(command(&program, true).arg("served").env("MILLPOND_SCAVENGER", "on"));
+}
+
+#[test]
+fn a_word_for_the_scavenger_that_is_none_is_said() {
+    let program = compile("processes.c", "processes word", &[]);
+    let text = passes(command(&program, true).arg("served").env("MILLPOND_SCAVENGER", "maybe"));
+    assert!(text.contains("MILLPOND_SCAVENGER=maybe: `on` or `off` was expected"), "{text}");
+}
+
+#[test]
 fn the_sheet_comes_at_a_signal_in_children_too_and_at_exit() {
     let program = compile("processes.c", "processes sheets", &[]);
     let mut command = command(&program, true);

@@ -92,9 +92,16 @@ pub mod runtime {
 /// Memory: what it is used for, its limit, and giving it back.
 ///
 /// About programs that have chosen [`Alloc`]; in others the heap is empty and these do
-/// nothing.
+/// nothing. Stacks, and what pools keep, are on the sheet of every program:
+///
+/// ```
+/// let pool = millpond::sync::Pool::new(|| [0u8; 1024]);
+/// drop(pool.get());
+/// let pooled = millpond::mem::stats().heap.pooled.unwrap_or_default();
+/// assert!(pooled.objects >= 1 && pooled.bytes >= 1024);
+/// ```
 pub mod mem {
-    pub use millpond_heap::{limit, release, set_limit};
+    pub use millpond_heap::{Pooled, limit, release, set_limit};
     pub use millpond_observe::{MemoryStats as Stats, memory as stats, stacks_resident_bytes};
     pub use millpond_rt::set_warm_stacks;
 }

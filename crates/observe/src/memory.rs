@@ -7,9 +7,10 @@
 //! [`stacks_resident_bytes`] asks the kernel, which walks page tables for the answer and is no part of
 //! the sheet therefore.
 //!
-//! What pools of values keep idle lies in the heap, and is counted there as in use.
+//! What pools of values and of blocks keep idle lies in the heap, and is counted there as in use; how much of that
+//! it is, the sheet says beside it ([`HeapStats::pooled`]), outside of the sum.
 //!
-//! If another allocator is chosen, the heap's lines are zero, and the stacks' are as they are.
+//! If another allocator is chosen, the heap's lines are zero; the stacks' are as they are, and so is that of pools.
 
 use millpond_heap::Stats as HeapStats;
 use millpond_stack::{Pool, Stats as StackStats};
@@ -18,7 +19,7 @@ use std::fmt;
 /// The balance sheet. See [`memory`].
 #[derive(Clone, Debug)]
 pub struct MemoryStats {
-    /// The allocator's lines.
+    /// The allocator's lines, and in [`pooled`](HeapStats::pooled) what of the memory in use only idles in pools.
     pub heap: HeapStats,
     /// The stack pool's lines; `None` if there is no pool to be had.
     pub stacks: Option<StackStats>,

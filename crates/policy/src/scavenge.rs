@@ -22,6 +22,10 @@ pub const TICK_MS: u32 = 100;
 /// backlog.
 pub const BUDGET_NS: u64 = TICK_MS as u64 * 1_000_000 / 4;
 
+/// The same for an allocating thread that gives back in passing, where there is no thread for it: it is in the way of
+/// somebody's request.
+pub const INLINE_BUDGET_NS: u64 = TICK_MS as u64 * 1_000_000 / 100;
+
 /// Free bytes that are always kept: less is not worth a system call.
 pub const FLOOR_BYTES: u64 = 1 << 20;
 

@@ -6,6 +6,7 @@
 //! | GET, HEAD | `/healthz` | `ok`; 503 while draining, so that a balancer looks elsewhere |
 //! | POST | `/echo` | the body, streamed back as it arrives |
 //! | GET, HEAD | `/debug/goroutines` | who exists and waits for what |
+//! | GET, HEAD | `/debug/memory` | the balance sheet: what was obtained from the system, and where it is |
 //!
 //! An echo begins its reply when the first piece has arrived: a body that is refused by then is
 //! still answered with 413. After that the status is out, and all that can be done about a body
@@ -52,6 +53,9 @@ async fn answer(server: &Server, request: Request<Body>) -> Response<Reply> {
         "/debug/goroutines" => read_only(&request, || {
             Reply::text(StatusCode::OK, millpond::debug::goroutines().to_string())
         }),
+        "/debug/memory" => {
+            read_only(&request, || Reply::text(StatusCode::OK, millpond::mem::stats().to_string()))
+        }
         "/echo" if request.method() == Method::POST => echo(request).await,
         "/echo" => not_allowed("POST"),
         path => Reply::text(StatusCode::NOT_FOUND, format!("no such page: {path}\n")),

@@ -1,9 +1,13 @@
 //! loom: an owner and a claimant never use a cache at once, and each sees what the other did.
 //!
-//! The cache is a plain cell, so loom reports two uses that are not ordered as a race. The model
-//! looks at all interleavings of two operations with one claim.
+//! The cache is a plain cell, so loom reports two uses that are not ordered as a race. The models
+//! look at all interleavings of two operations with one claim, and of two owners with one barrier for both.
+//!
+//! Both fail when: the owner makes no barrier, or looks at its cache before it says that it is busy; the claimant
+//! makes no barrier, or takes nothing (`claim` the first, `begin_claim` the second); one of `begin`, `end`, `set`
+//! and `is_busy` is relaxed, or `is_busy` is never true.
 
-use super::Turn;
+use super::{Turn, heavy_barrier};
 use loom::sync::Arc;
 use millpond_prim::cell::UnsafeCell;
 
@@ -49,5 +53,42 @@ fn owner_and_claimant_never_use_a_cache_at_once() {
         let done = owner.join().unwrap();
         // SAFETY: the other thread has ended.
         assert_eq!(mine.0.with(|value| unsafe { *value }), done + claimed);
+    });
+}
+
+/// The scavenger claims the caches of several threads and makes one barrier for all: the walk of
+/// `Threads::with_each_claimed`.
+#[test]
+fn one_barrier_is_enough_for_the_claims_of_many_caches() {
+    loom::model(|| {
+        let stand_in = std::ptr::null::<Cell>();
+        let caches = [(); 2].map(|()| Arc::new(Cell(UnsafeCell::new(0))));
+        let turns = caches.each_ref().map(|cache| Arc::new(Turn::new(Arc::as_ptr(cache))));
+        let owners = [0, 1].map(|at| {
+            let (turn, cache) = (turns[at].clone(), caches[at].clone());
+            loom::thread::spawn(move || {
+                let mine = !turn.begin().is_null();
+                if mine {
+                    add(&cache);
+                }
+                turn.end();
+                u32::from(mine)
+            })
+        });
+        turns.iter().for_each(|turn| turn.begin_claim(stand_in));
+        assert!(heavy_barrier());
+        let claimed = [0, 1].map(|at| {
+            let quiet = !turns[at].is_busy();
+            if quiet {
+                add(&caches[at]);
+            }
+            turns[at].set(Arc::as_ptr(&caches[at]));
+            u32::from(quiet)
+        });
+        for (at, owner) in owners.into_iter().enumerate() {
+            let done = owner.join().unwrap();
+            // SAFETY: its owner has ended.
+            assert_eq!(caches[at].0.with(|value| unsafe { *value }), done + claimed[at]);
+        }
     });
 }

@@ -51,8 +51,9 @@ pub fn command(program: &Path, preloaded: bool) -> Command {
         // Not for `timeout`, whose own end is none of the test's business.
         command.arg(format!("LD_PRELOAD={}", library().display()));
     }
-    for variable in ["MILLPOND_HEAP_CHECK", "MILLPOND_DEBUG", "MILLPOND_MEMORY_LIMIT"] {
-        command.env_remove(variable);
+    let settings = ["HEAP_CHECK", "DEBUG", "MEMORY_LIMIT", "SCAVENGER"];
+    for setting in settings {
+        command.env_remove(format!("MILLPOND_{setting}"));
     }
     command.arg(program);
     command

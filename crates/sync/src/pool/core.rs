@@ -10,7 +10,7 @@
 //! at most what nobody had waited for.
 
 use super::bound::{Bound, Handed};
-use super::shards::{Counts, Shards};
+use super::shards::{Counts, Idle, Shards, Weigh};
 use crate::until::Until;
 use crate::wait_list::Key;
 use millpond_rt::wait::{Ticket, WaitReason, Waiting};
@@ -48,7 +48,7 @@ pub(super) struct Core<T> {
     pub(super) at_bound: AtBound,
 }
 
-impl<T> Core<T> {
+impl<T: Weigh> Core<T> {
     /// Takes an idle value or a place, without waiting.
     #[inline]
     pub(super) fn try_acquire(&self, at: usize) -> Option<Got<T>> {
@@ -190,25 +190,25 @@ impl<T> Core<T> {
         }
     }
 
-    /// One step of shrinking; how many were dropped.
-    pub(super) fn shrink(&self, keep: f64) -> usize {
+    /// One step of shrinking; what was dropped.
+    pub(super) fn shrink(&self, keep: f64) -> Idle {
         let mut dead = Vec::new();
         self.shards.shrink(keep, |marked| dead.extend(marked));
         self.bury(dead)
     }
 
-    /// Keeps nothing from now on and drops what is idle; how many that were.
-    pub(super) fn close(&self) -> usize {
+    /// Keeps nothing from now on and drops what is idle; what that was.
+    pub(super) fn close(&self) -> Idle {
         let mut dead = Vec::new();
         self.shards.close(|idle| dead.extend(idle));
         self.bury(dead)
     }
 
     /// All steps are done before the first drop, which may panic.
-    fn bury(&self, dead: Vec<T>) -> usize {
-        let count = dead.len();
-        (0..count).for_each(|_| self.lose());
+    fn bury(&self, dead: Vec<T>) -> Idle {
+        let sum = Idle::of(&dead);
+        (0..sum.values).for_each(|_| self.lose());
         drop(dead);
-        count
+        sum
     }
 }

@@ -6,6 +6,7 @@
 use super::core::{AtBound, Enlisted, Got};
 use super::guard::PoolGuard;
 use super::handle::{Pool, here};
+use super::shards::Kept;
 use crate::wait_list::Key;
 use millpond_rt::coop;
 use millpond_rt::wait::FutureWait;
@@ -29,7 +30,7 @@ impl<'a, T: Send + 'static> GetFuture<'a, T> {
     }
 
     /// The first poll: takes what is there, or gets in line.
-    fn begin(&mut self) -> Option<Got<T>> {
+    fn begin(&mut self) -> Option<Got<Kept<T>>> {
         coop::spend();
         self.pool.touch();
         let core = self.pool.core();

@@ -10,6 +10,7 @@ use super::guard::PoolGuard;
 use super::life::Life;
 use super::quiet::quietly;
 use super::registry::{self, Shrink, Shrunk};
+use super::shards::{Counts, Idle, Kept, Weigh};
 use super::stats::PoolStats;
 use crate::until::Until;
 use millpond_rt::context::{Context, ContextError};
@@ -20,6 +21,14 @@ use std::time::{Duration, Instant};
 
 pub(super) type Make<T> = Box<dyn Fn() -> T + Send + Sync>;
 pub(super) type Reset<T> = Box<dyn Fn(&mut T) -> bool + Send + Sync>;
+pub(super) type OwnedBytes<T> = Box<dyn Fn(&T) -> usize + Send + Sync>;
+
+/// What the user has a pool do with values.
+pub(super) struct Hooks<T> {
+    pub(super) make: Make<T>,
+    pub(super) reset: Option<Reset<T>>,
+    pub(super) owned_bytes: Option<OwnedBytes<T>>,
+}
 
 /// A pool of values that are expensive to make or to drop: buffers, parsers, connections. Go's
 /// `sync.Pool`, with a bound where one is wanted.
@@ -50,9 +59,8 @@ pub struct Pool<T: Send + 'static> {
 
 /// What handles and guards share.
 pub(super) struct Shared<T: Send + 'static> {
-    pub(super) core: Core<T>,
-    make: Make<T>,
-    reset: Option<Reset<T>>,
+    pub(super) core: Core<Kept<T>>,
+    hooks: Hooks<T>,
     pub(super) life: Option<Life>,
     /// The place in the registry of pools.
     registered: Option<registry::Key>,
@@ -60,7 +68,7 @@ pub(super) struct Shared<T: Send + 'static> {
 
 /// The shard of the caller.
 #[inline]
-pub(super) fn here<T>(core: &Core<T>) -> usize {
+pub(super) fn here<T: Weigh>(core: &Core<T>) -> usize {
     core.shards.of(place::current_m())
 }
 
@@ -184,7 +192,7 @@ impl<T: Send + 'static> Pool<T> {
     /// If `keep` is not between 0 and 1.
     pub fn shrink(&self, keep: f64) -> usize {
         registry::check_share("Pool::shrink", keep);
-        self.shared.touch() + self.shared.core.shrink(keep)
+        self.shared.shrink_by(keep).values
     }
 
     /// [`shrink(0.0)`](Self::shrink): what is not used between two calls is dropped by the second.
@@ -223,7 +231,7 @@ impl<T: Send + 'static> Pool<T> {
     }
 
     #[inline]
-    pub(super) fn guard(&self, got: Got<T>) -> PoolGuard<'_, T> {
+    pub(super) fn guard(&self, got: Got<Kept<T>>) -> PoolGuard<'_, T> {
         PoolGuard::new(&self.shared, self.shared.value_of(got))
     }
 
@@ -233,34 +241,38 @@ impl<T: Send + 'static> Pool<T> {
     }
 
     #[inline]
-    pub(super) fn core(&self) -> &Core<T> {
+    pub(super) fn core(&self) -> &Core<Kept<T>> {
         &self.shared.core
     }
 }
 
 impl<T: Send + 'static> Shared<T> {
-    pub(super) fn new(
-        core: Core<T>,
-        make: Make<T>,
-        reset: Option<Reset<T>>,
-        life: Option<Life>,
-    ) -> Arc<Self> {
+    pub(super) fn new(core: Core<Kept<T>>, hooks: Hooks<T>, life: Option<Life>) -> Arc<Self> {
         Arc::new_cyclic(|weak: &Weak<Self>| {
-            let registered = registry::register(weak.clone());
-            Self { core, make, reset, life, registered }
+            let registered = registry::register(weak.clone(), core.shards.on_show());
+            Self { core, hooks, life, registered }
         })
     }
 
-    /// Somebody comes: closes the pool if its context is done. How many that drops.
+    /// Somebody comes: closes the pool if its context is done. What that drops.
     #[inline]
-    pub(super) fn touch(&self) -> usize {
-        self.life.as_ref().map_or(0, |life| life.touch(&self.core))
+    pub(super) fn touch(&self) -> Idle {
+        match &self.life {
+            None => Idle::default(),
+            Some(life) => life.touch(&self.core),
+        }
+    }
+
+    fn shrink_by(&self, keep: f64) -> Idle {
+        let mut dropped = self.touch();
+        dropped += self.core.shrink(keep);
+        dropped
     }
 
     #[inline]
-    fn value_of(&self, got: Got<T>) -> T {
+    fn value_of(&self, got: Got<Kept<T>>) -> T {
         match got {
-            Got::Value(value) => value,
+            Got::Value(kept) => kept.value,
             Got::Place => self.make_one(),
         }
     }
@@ -268,7 +280,7 @@ impl<T: Send + 'static> Shared<T> {
     #[cold]
     fn make_one(&self) -> T {
         let place = Place(&self.core);
-        let value = (self.make)();
+        let value = (self.hooks.make)();
         std::mem::forget(place);
         self.core.shards.count(here(&self.core), |counts| counts.makes += 1);
         value
@@ -287,15 +299,23 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     #[inline]
-    fn take_back(&self, mut value: T, count: impl Fn(&mut super::shards::Counts)) {
+    fn take_back(&self, mut value: T, count: impl Fn(&mut Counts)) {
         let at = here(&self.core);
-        let unwanted = match &self.reset {
-            Some(reset) if !quietly_reset(reset, &mut value) => Err(value),
-            _ => self.core.give(at, value, &count),
+        let unwanted = match &self.hooks.reset {
+            Some(reset) if !quietly_reset(reset, &mut value) => Err(Kept { value, owned_bytes: 0 }),
+            _ => self.core.give(at, self.kept(value), &count),
         };
         // After the give: if the pool is to be closed now, this value goes with the others.
         self.touch();
         self.core.discard(at, unwanted, count);
+    }
+
+    /// The value, as it is kept.
+    #[inline]
+    fn kept(&self, value: T) -> Kept<T> {
+        let owned_bytes =
+            self.hooks.owned_bytes.as_ref().map_or(0, |ask| quietly_asked(ask, &value));
+        Kept { value, owned_bytes }
     }
 }
 
@@ -307,10 +327,17 @@ fn quietly_reset<T>(reset: &Reset<T>, value: &mut T) -> bool {
     keep
 }
 
-/// A place whose value is being made; dropped only when that fails.
-struct Place<'a, T>(&'a Core<T>);
+/// What the hook says that the value owns. One that panics has said nothing.
+fn quietly_asked<T>(ask: &OwnedBytes<T>, value: &T) -> usize {
+    let mut bytes = 0;
+    quietly(|| bytes = ask(value));
+    bytes
+}
 
-impl<T> Drop for Place<'_, T> {
+/// A place whose value is being made; dropped only when that fails.
+struct Place<'a, T: Weigh>(&'a Core<T>);
+
+impl<T: Weigh> Drop for Place<'_, T> {
     fn drop(&mut self) {
         self.0.lose();
     }
@@ -318,8 +345,8 @@ impl<T> Drop for Place<'_, T> {
 
 impl<T: Send + 'static> Shrink for Shared<T> {
     fn shrink(&self, keep: f64) -> Shrunk {
-        let values = self.touch() + self.core.shrink(keep);
-        Shrunk { pools: 1, values, bytes: values * size_of::<T>() }
+        let Idle { values, bytes } = self.shrink_by(keep);
+        Shrunk { pools: 1, values, bytes }
     }
 }
 

@@ -22,6 +22,7 @@
 
 use super::core::Core;
 use super::quiet::quietly;
+use super::shards::{Idle, Weigh};
 use millpond_rt::Context;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,18 +45,18 @@ impl Life {
         self.noticed.load(Ordering::Relaxed) || self.ctx.is_done()
     }
 
-    /// Somebody comes to the pool of `core`; how many were dropped because of it.
+    /// Somebody comes to the pool of `core`; what was dropped because of it.
     #[inline]
-    pub(super) fn touch<T>(&self, core: &Core<T>) -> usize {
+    pub(super) fn touch<T: Weigh>(&self, core: &Core<T>) -> Idle {
         if self.noticed.load(Ordering::Relaxed) || !self.ctx.is_done() {
-            return 0;
+            return Idle::default();
         }
         self.notice(core)
     }
 
     #[cold]
-    fn notice<T>(&self, core: &Core<T>) -> usize {
-        let mut dropped = 0;
+    fn notice<T: Weigh>(&self, core: &Core<T>) -> Idle {
+        let mut dropped = Idle::default();
         if !self.noticed.swap(true, Ordering::Relaxed) {
             quietly(|| dropped = core.close());
         }

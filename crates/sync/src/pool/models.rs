@@ -5,7 +5,7 @@
 
 use super::bound::Bound;
 use super::core::{AtBound, Core, Enlisted, Got};
-use super::shards::Shards;
+use super::shards::{Idle, Shards, Weigh};
 use crate::until::Until;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,19 @@ impl Drop for Counted {
     }
 }
 
-fn core<T>(max_idle: usize, bound: Option<usize>) -> Arc<Core<T>> {
+impl Weigh for Counted {
+    fn weight_bytes(&self) -> usize {
+        3
+    }
+}
+
+impl Weigh for u32 {
+    fn weight_bytes(&self) -> usize {
+        *self as usize
+    }
+}
+
+fn core<T: Weigh>(max_idle: usize, bound: Option<usize>) -> Arc<Core<T>> {
     Arc::new(Core {
         shards: Shards::new(1, max_idle),
         bound: bound.map(Bound::new),
@@ -30,7 +42,7 @@ fn core<T>(max_idle: usize, bound: Option<usize>) -> Arc<Core<T>> {
 }
 
 /// Gets, making what there is a place for.
-fn get<T>(core: &Core<T>, at: usize, make: impl FnOnce() -> T) -> T {
+fn get<T: Weigh>(core: &Core<T>, at: usize, make: impl FnOnce() -> T) -> T {
     let got = core.try_acquire(at).or_else(|| core.wait(at, Until::Forever));
     match got.expect("no time limit") {
         Got::Value(value) => value,
@@ -38,7 +50,7 @@ fn get<T>(core: &Core<T>, at: usize, make: impl FnOnce() -> T) -> T {
     }
 }
 
-fn give<T>(core: &Core<T>, at: usize, value: T) {
+fn give<T: Weigh>(core: &Core<T>, at: usize, value: T) {
     let rest = core.give(at, value, |counts| counts.gives += 1);
     core.discard(at, rest, |counts| counts.gives += 1);
 }
@@ -64,8 +76,7 @@ fn nothing_is_lost_or_doubled_while_a_pool_is_shrunk() {
                 })
             })
             .collect();
-        let mut shrunk = pool.shrink(0.0);
-        shrunk += pool.shrink(0.0);
+        let shrunk = pool.shrink(0.0).values + pool.shrink(0.0).values;
         for user in users {
             user.join().unwrap();
         }
@@ -73,7 +84,8 @@ fn nothing_is_lost_or_doubled_while_a_pool_is_shrunk() {
         let (counts, idle) = pool.shards.sums();
         assert_eq!(counts.drops as usize, shrunk);
         assert_eq!(dropped.load(Ordering::Relaxed), shrunk);
-        assert_eq!(made.load(Ordering::Relaxed), idle + shrunk);
+        assert_eq!(made.load(Ordering::Relaxed), idle.values + shrunk);
+        assert_eq!(idle.bytes, 3 * idle.values);
     });
 }
 
@@ -82,13 +94,13 @@ fn nothing_is_lost_or_doubled_while_a_pool_is_shrunk() {
 #[test]
 fn leases_never_exceed_what_may_be_idle() {
     loom::model(|| {
-        let pool = core(1, None);
+        let pool = core::<u32>(1, None);
         let others: Vec<_> = [0, 1]
             .into_iter()
             .map(|at| {
                 let pool = pool.clone();
                 thread::spawn(move || {
-                    give(&pool, at, at);
+                    give(&pool, at, at as u32);
                     pool.shards.take(at)
                 })
             })
@@ -132,7 +144,7 @@ fn a_give_is_never_missed_by_one_who_waits() {
             other.join().unwrap();
         }
         assert_eq!(made.load(Ordering::Relaxed), 1);
-        assert_eq!(pool.shards.sums().1, 1);
+        assert_eq!(pool.shards.sums().1, Idle { values: 1, bytes: 5 });
         pool.shards.check(1);
     });
 }
@@ -179,7 +191,7 @@ fn a_closed_pool_keeps_nothing() {
         };
         pool.close();
         user.join().unwrap();
-        assert_eq!(pool.shards.sums().1, 0);
+        assert_eq!(pool.shards.sums().1, Idle::default());
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
     });
 }

@@ -19,20 +19,64 @@
 //! state nothing shared is written.
 //!
 //! Counts stand in the shards, under their locks, so each is exact; a sum over the shards is of
-//! one moment only if nobody is at work.
+//! one moment only if nobody is at work. How many are idle and what they take is also beside the lock, for
+//! who asks about all pools of the process ([`Idle`]) and is to wait for none: two stores into a line that the
+//! lock has just written to.
 //!
 //! Rejected: lock-free stacks per shard (a steal then needs reclamation, and the lock that it saves
 //! is uncontended); one counter of idle values (a shared line written by every get and give).
 
 use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Guard, Lock};
+use std::sync::Arc;
 
 /// A vector that was longer is given back to the allocator down to this many places.
 const KEEP: usize = 32;
 
+/// How much a value takes while it is idle.
+pub(super) trait Weigh {
+    /// Bytes of the value and of what it is known to own. The same from a give to the take.
+    fn weight_bytes(&self) -> usize;
+}
+
+/// A value in the pool, with what it was said to own when it came.
+pub(super) struct Kept<T> {
+    pub(super) value: T,
+    pub(super) owned_bytes: usize,
+}
+
+impl<T> Weigh for Kept<T> {
+    #[inline]
+    fn weight_bytes(&self) -> usize {
+        size_of::<T>().saturating_add(self.owned_bytes)
+    }
+}
+
+/// Idle values, and what they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Idle {
+    pub(super) values: usize,
+    pub(super) bytes: usize,
+}
+
+impl Idle {
+    pub(super) fn of<T: Weigh>(values: &[T]) -> Self {
+        let bytes = values.iter().fold(0usize, |sum, value| sum.wrapping_add(value.weight_bytes()));
+        Self { values: values.len(), bytes }
+    }
+}
+
+impl std::ops::AddAssign for Idle {
+    fn add_assign(&mut self, other: Self) {
+        self.values += other.values;
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+    }
+}
+
 /// See the module documentation.
 pub(super) struct Shards<T> {
-    shards: Box<[Shard<T>]>,
+    /// Shared with who asks how much is idle: see [`Self::on_show`].
+    shards: Arc<[Shard<T>]>,
     /// Atomic: places that no shard has leased.
     spare: AtomicUsize,
 }
@@ -43,6 +87,8 @@ struct Shard<T> {
     state: Lock<State<T>>,
     /// Atomic: how many are idle here. Written under the lock; a hint without it.
     idle: AtomicUsize,
+    /// Atomic: bytes of these. Written under the lock; a hint without it.
+    bytes: AtomicUsize,
     /// Atomic: leased places that are not used. Written under the lock; a hint without it.
     slack: AtomicUsize,
 }
@@ -53,6 +99,8 @@ struct State<T> {
     live: Vec<T>,
     /// Marked by the last shrink.
     victims: Vec<T>,
+    /// What both take. Wraps rather than trust what a user says that values own.
+    bytes: usize,
     /// How many may be idle here.
     lease: usize,
     closed: bool,
@@ -87,32 +135,52 @@ impl Counts {
     }
 }
 
-impl<T> State<T> {
+impl<T: Weigh> State<T> {
     fn len(&self) -> usize {
         self.live.len() + self.victims.len()
     }
 
+    fn idle(&self) -> Idle {
+        Idle { values: self.len(), bytes: self.bytes }
+    }
+
+    fn push(&mut self, value: T) {
+        self.bytes = self.bytes.wrapping_add(value.weight_bytes());
+        self.live.push(value);
+    }
+
     fn pop(&mut self) -> Option<T> {
-        self.live.pop().or_else(|| self.victims.pop())
+        let value = self.live.pop().or_else(|| self.victims.pop())?;
+        self.bytes = self.bytes.wrapping_sub(value.weight_bytes());
+        Some(value)
+    }
+
+    /// These values are idle no more, and dropped.
+    fn strike(&mut self, dead: &[T]) {
+        self.bytes = self.bytes.wrapping_sub(Idle::of(dead).bytes);
+        self.counts.drops += dead.len() as u64;
     }
 }
 
-impl<T> Shard<T> {
+impl<T: Weigh> Shard<T> {
     fn new() -> Self {
         let state = State {
             live: Vec::new(),
             victims: Vec::new(),
+            bytes: 0,
             lease: 0,
             closed: false,
             counts: Counts::default(),
         };
-        Self { state: Lock::new(state), idle: AtomicUsize::new(0), slack: AtomicUsize::new(0) }
+        let none = || AtomicUsize::new(0);
+        Self { state: Lock::new(state), idle: none(), bytes: none(), slack: none() }
     }
 
     /// Unlocks, leaving the hints right.
     fn leave(&self, state: Guard<'_, State<T>>) {
         // Relaxed: hints.
         self.idle.store(state.len(), Ordering::Relaxed);
+        self.bytes.store(state.bytes, Ordering::Relaxed);
         self.slack.store(state.lease - state.len(), Ordering::Relaxed);
         drop(state);
     }
@@ -126,7 +194,7 @@ impl<T> Shard<T> {
     }
 }
 
-impl<T> Shards<T> {
+impl<T: Weigh> Shards<T> {
     /// `workers` shards and the one of plain threads, which together keep up to `max_idle`.
     pub(super) fn new(workers: usize, max_idle: usize) -> Self {
         let shards = (0..=workers.max(1)).map(|_| Shard::new()).collect();
@@ -198,7 +266,7 @@ impl<T> Shards<T> {
                 return Err(value);
             }
         }
-        state.live.push(value);
+        state.push(value);
         count(&mut state.counts);
         shard.leave(state);
         Ok(())
@@ -232,7 +300,7 @@ impl<T> Shards<T> {
     /// One step of shrinking: hands `dead` the values of each shard that were marked, and marks
     /// what is beyond the share `keep` of the others, oldest first.
     pub(super) fn shrink(&self, keep: f64, mut dead: impl FnMut(Vec<T>)) {
-        for shard in &self.shards {
+        for shard in &*self.shards {
             let mut state = shard.state.lock();
             let marked = std::mem::take(&mut state.victims);
             let kept = (state.live.len() as f64 * keep) as usize;
@@ -240,7 +308,7 @@ impl<T> Shards<T> {
             state.victims = state.live.drain(..beyond).collect();
             let room = state.live.len().max(KEEP);
             state.live.shrink_to(room);
-            state.counts.drops += marked.len() as u64;
+            state.strike(&marked);
             shard.leave(state);
             dead(marked);
         }
@@ -248,13 +316,13 @@ impl<T> Shards<T> {
 
     /// Keeps nothing from now on, and hands `dead` what was idle.
     pub(super) fn close(&self, mut dead: impl FnMut(Vec<T>)) {
-        for shard in &self.shards {
+        for shard in &*self.shards {
             let mut state = shard.state.lock();
             state.closed = true;
             let mut idle = std::mem::take(&mut state.victims);
             idle.append(&mut state.live);
             state.live = Vec::new();
-            state.counts.drops += idle.len() as u64;
+            state.strike(&idle);
             shard.leave(state);
             dead(idle);
         }
@@ -266,15 +334,34 @@ impl<T> Shards<T> {
         self.shards[0].state.lock().closed
     }
 
-    /// The sums over all shards: what has happened, and how many are idle.
-    pub(super) fn sums(&self) -> (Counts, usize) {
-        let mut sums = (Counts::default(), 0);
-        for shard in &self.shards {
+    /// The sums over all shards: what has happened, and what is idle.
+    pub(super) fn sums(&self) -> (Counts, Idle) {
+        let mut sums = (Counts::default(), Idle::default());
+        for shard in &*self.shards {
             let state = shard.state.lock();
             sums.0.add(&state.counts);
-            sums.1 += state.len();
+            sums.1 += state.idle();
         }
         sums
+    }
+
+    /// A look at what is idle that takes no lock, and keeps the shards alive but not the pool: its holder must let go
+    /// of it before the pool does, lest it drop the values.
+    #[cfg(not(loom))]
+    pub(super) fn on_show(&self) -> impl Fn() -> Idle + Send + Sync + use<T>
+    where
+        T: Send + 'static,
+    {
+        let shards = self.shards.clone();
+        move || {
+            let mut sum = Idle::default();
+            for shard in &*shards {
+                // Relaxed: of different shards they are of different moments anyway.
+                let values = shard.idle.load(Ordering::Relaxed);
+                sum += Idle { values, bytes: shard.bytes.load(Ordering::Relaxed) };
+            }
+            sum
+        }
     }
 
     /// The invariants that a quiet pool keeps: `idle <= lease` in each shard, right hints, and all
@@ -282,10 +369,13 @@ impl<T> Shards<T> {
     #[cfg(test)]
     pub(super) fn check(&self, max_idle: usize) {
         let mut places = self.spare.load(Ordering::Relaxed);
-        for shard in &self.shards {
+        for shard in &*self.shards {
             let state = shard.state.lock();
             assert!(state.len() <= state.lease);
             assert_eq!(shard.idle.load(Ordering::Relaxed), state.len());
+            assert_eq!(shard.bytes.load(Ordering::Relaxed), state.bytes);
+            let both = Idle::of(&state.live).bytes.wrapping_add(Idle::of(&state.victims).bytes);
+            assert_eq!(state.bytes, both, "bytes were lost or invented");
             assert_eq!(shard.slack.load(Ordering::Relaxed), state.lease - state.len());
             places += state.lease;
         }

@@ -3,7 +3,7 @@
 //! Counted under the locks of the shards, where the events are, so counting writes to no line that
 //! the event had not written to anyway. How many are out is not counted but follows from the rest.
 
-use super::shards::Shards;
+use super::shards::{Shards, Weigh};
 
 /// Counts of a [`Pool`](super::Pool) since it was made. From [`Pool::stats`](super::Pool::stats).
 ///
@@ -38,14 +38,16 @@ pub struct PoolStats {
     pub detached: u64,
     /// Values that are idle now.
     pub idle: usize,
+    /// Bytes of these: their own, and what [`PoolBuilder::owned_bytes`](super::PoolBuilder::owned_bytes) said of each.
+    pub idle_bytes: usize,
     /// Values that are out now, forgotten ones included.
     pub out: usize,
 }
 
 impl PoolStats {
-    pub(super) fn of<T>(shards: &Shards<T>) -> Self {
+    pub(super) fn of<T: Weigh>(shards: &Shards<T>) -> Self {
         let (counts, idle) = shards.sums();
-        let gone = counts.drops + counts.detached + idle as u64;
+        let gone = counts.drops + counts.detached + idle.values as u64;
         Self {
             hits: counts.hits,
             misses: counts.gets.saturating_sub(counts.hits),
@@ -56,7 +58,8 @@ impl PoolStats {
             puts: counts.puts,
             drops: counts.drops,
             detached: counts.detached,
-            idle,
+            idle: idle.values,
+            idle_bytes: idle.bytes,
             out: (counts.makes + counts.puts).saturating_sub(gone) as usize,
         }
     }

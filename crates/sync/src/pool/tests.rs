@@ -20,6 +20,12 @@ impl Drop for Alive {
     }
 }
 
+/// Says of the same value something else each time: what was said as it came counts until it goes.
+fn another_number(_: &Alive) -> usize {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    LAST.fetch_add(8, Ordering::Relaxed)
+}
+
 fn counted(bound: Option<(usize, AtBound)>, max_idle: usize) -> (Pool<Alive>, Arc<AtomicUsize>) {
     counted_under(bound, max_idle, None)
 }
@@ -39,6 +45,7 @@ fn counted_under(
         value.0 = 0;
         true
     })
+    .owned_bytes(another_number)
     .max_idle(max_idle);
     let builder = match ctx {
         Some(ctx) => builder.context(ctx),
@@ -160,6 +167,8 @@ proptest! {
             let stats = pool.stats();
             prop_assert_eq!((stats.idle, stats.out), (model.live + model.marked, model.out));
             prop_assert_eq!(alive.load(Ordering::Relaxed), stats.idle + stats.out);
+            prop_assert!(stats.idle_bytes >= stats.idle * size_of::<Alive>());
+            prop_assert!(stats.idle > 0 || stats.idle_bytes == 0);
             prop_assert_eq!(footprint(&pool), (stats.idle + stats.out, 0));
             let gone = stats.drops + stats.detached + (stats.idle + stats.out) as u64;
             prop_assert_eq!(stats.makes + stats.puts, gone);
@@ -186,6 +195,27 @@ fn a_hook_that_says_no_or_panics_drops_the_value() {
         assert_eq!((pool.stats().idle, footprint(&pool)), (kept, (kept, 0)));
     }
     assert_eq!((pool.stats().makes, pool.stats().drops, pool.stats().gives), (3, 2, 3));
+}
+
+#[test]
+fn what_a_value_owns_is_counted_while_it_is_idle() {
+    let pool = Pool::builder(|| 0usize)
+        .owned_bytes(|value| match *value {
+            13 => std::panic::resume_unwind(Box::new("the hook broke")),
+            value => value,
+        })
+        .build();
+    let out: Vec<_> = [100, 13, usize::MAX, 1000].map(|value| (value, pool.get())).into();
+    for (value, mut guard) in out {
+        *guard = value;
+        drop(guard);
+    }
+    let (own, stats) = (size_of::<usize>(), pool.stats());
+    // The greatest number adds nothing but what it takes to be that.
+    assert_eq!((stats.idle, stats.idle_bytes), (4, (3 * own + 1100).wrapping_add(usize::MAX)));
+    assert_eq!(*pool.get(), 1000);
+    assert_eq!([pool.get().into_inner(), pool.get().into_inner()], [1000, usize::MAX]);
+    assert_eq!((pool.stats().idle, pool.stats().idle_bytes), (2, 2 * own + 100));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use super::future::TakeFuture;
 use super::state::{Piece, State, Taken};
 use crate::pool::registry::{self, Shrink, Shrunk};
+use crate::pool::shards::Idle;
 use crate::until::Until;
 use bytes::BytesMut;
 use millpond_prim::sync::Lock;
@@ -47,7 +48,8 @@ pub struct BlockPool {
 }
 
 pub(super) struct Shared {
-    pub(super) state: Lock<State<BytesMut>>,
+    /// Shared with who asks how much is idle.
+    pub(super) state: Arc<Lock<State<BytesMut>>>,
     block_bytes: usize,
     max_blocks: usize,
     zeroed: bool,
@@ -136,14 +138,27 @@ impl BlockPoolBuilder {
             "BlockPool: {max_blocks} blocks of {block_bytes} bytes, {slab_blocks} to a slab; \
              expected at least one of each, and a slab that can be allocated"
         );
+        let state = Arc::new(Lock::new(State::new(max_blocks, slab_blocks)));
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| Shared {
-            state: Lock::new(State::new(max_blocks, slab_blocks)),
+            registered: registry::register(weak.clone(), on_show(&state, block_bytes)),
+            state,
             block_bytes,
             max_blocks,
             zeroed,
-            registered: registry::register(weak.clone()),
         });
         BlockPool { shared }
+    }
+}
+
+/// Says what is idle; of a pool whose lock is not to be had it says nothing.
+fn on_show(
+    state: &Arc<Lock<State<BytesMut>>>,
+    block_bytes: usize,
+) -> impl Fn() -> Idle + Send + Sync + use<> {
+    let state = state.clone();
+    move || {
+        let values = registry::patiently(&state).map_or(0, |state| state.sizes().0);
+        Idle { values, bytes: values * block_bytes }
     }
 }
 
