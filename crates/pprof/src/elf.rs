@@ -40,7 +40,8 @@ pub fn build_id(path: &Path) -> Option<String> {
     None
 }
 
-/// The id among some notes: length of the name, length of the content, kind; name and content, each up to a multiple of 4.
+/// The id among some notes: length of the name, length of the content, kind; then name and content, each up to a
+/// multiple of 4.
 fn find(mut notes: &[u8]) -> Option<&[u8]> {
     loop {
         let (name, content) = (u32_at(notes, 0)? as usize, u32_at(notes, 4)? as usize);

@@ -1,4 +1,9 @@
 //! gzip (RFC 1952): a header, a deflated stream, a checksum and a length.
+//!
+//! Deflating is `miniz_oxide`'s, which `std` itself uses. What stands around it is thirty lines.
+//!
+//! Rejected: leaving the profile unpacked, which readers take as well. It would be four times as long, and who keeps
+//! one an hour keeps many.
 
 use miniz_oxide::deflate::compress_to_vec;
 

@@ -10,8 +10,8 @@
 //!
 //! - [`Profile`] collects: kinds of values, mappings, samples; equal addresses become one location, equal texts one
 //!   entry of the table of strings. [`Profile::gzipped`] makes the file.
-//! - `message` writes fields of protocol buffers; `gzip` packs; `elf` finds a file's build id and [`maps`] what is mapped
-//!   where, which is what readers identify a binary by.
+//! - `message` writes fields of protocol buffers; `gzip` packs; `elf` finds a file's build id and [`maps`] what is
+//!   mapped where, which is what readers identify a binary by.
 //!
 //! It knows nothing of who samples what, and so stands below everybody who does.
 //!

@@ -1,4 +1,10 @@
 //! What is mapped where: the parts of `/proc/self/maps` that hold code of a file.
+//!
+//! A reader finds an address's function in three steps: which mapping, which file, and where in the file. Data and
+//! anonymous memory hold no functions, and the kernel's own page (`[vdso]`) is no file; they are left out.
+//!
+//! Rejected: `dl_iterate_phdr`, which knows what the dynamic linker has loaded, and not what a program has mapped
+//! itself.
 
 use crate::Mapping;
 use crate::elf;

@@ -1,6 +1,7 @@
 //! Fields of protocol buffers: a key (number and kind), then a number of 7 bits a byte, or a length and bytes.
 //!
-//! A field that has its default, 0, is left out, as the format wants it.
+//! A field that has its default, 0, is left out, as the format wants it. A message within a message comes with its
+//! length before it, so it is made whole first and then copied; profiles are two levels deep.
 
 /// A message that grows.
 #[derive(Debug, Default)]
