@@ -69,6 +69,7 @@ pub fn load(workspace: &Workspace, options: &Options) -> Result<Vec<Library>, St
 fn ours(workspace: &Workspace) -> Result<PathBuf, String> {
     let mut build = cargo::command(&workspace.root);
     build.args(["build", "--quiet", "--profile", "malloc", "-p", "millpond-malloc"]);
+    build.args(["--features", "initial-exec"]);
     let built = build.status().map_err(|error| format!("cannot run cargo: {error}"))?;
     match built.success() {
         true => Ok(workspace.target.join("malloc/libmillpond_malloc.so")),

@@ -21,6 +21,7 @@ pub fn library() -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--profile", "malloc", "-p", "millpond-malloc"]);
+        build.args(["--features", "initial-exec"]);
         build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         build.arg("--target-dir").arg(target);
         assert!(build.status().unwrap().success(), "the library does not build");
