@@ -4,8 +4,9 @@
 //! owns what the commands need to know from `cargo metadata`: the root, the target folder, and which features each
 //! package has.
 //!
-//! *All features* means all but [`SANITIZER`]: that one makes the context switch call into the runtime library of a
-//! sanitizer, which is linked only in a build under that sanitizer. `--all-features` would fail to link.
+//! *All features* means all but two. [`SANITIZER`] makes the context switch call into the runtime library of a
+//! sanitizer, which is linked only in a build under that sanitizer: `--all-features` would fail to link.
+//! [`INITIAL_EXEC`] is for a library that is built alone; with it, the allocator would be tested as no program has it.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use std::process::Command;
 
 /// The feature that needs a sanitizer's runtime library.
 pub const SANITIZER: &str = "sanitizer";
+
+/// The feature of the allocator as a `malloc`.
+pub const INITIAL_EXEC: &str = "initial-exec";
 
 /// The cargo that started this program.
 pub fn command(root: &Path) -> Command {
@@ -54,7 +58,9 @@ impl Workspace {
 
     /// The value for `--features`: everything that links in a plain build.
     pub fn plain_features(&self) -> String {
-        let plain = |feature: &&String| feature.rsplit('/').next() != Some(SANITIZER);
+        let plain = |feature: &&String| {
+            !matches!(feature.rsplit('/').next(), Some(SANITIZER | INITIAL_EXEC))
+        };
         self.features.iter().filter(plain).cloned().collect::<Vec<_>>().join(",")
     }
 
@@ -83,10 +89,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_features_are_all_that_link_without_a_sanitizer() {
+    fn plain_features_are_all_that_a_program_may_have() {
         let json = r#"{"packages": [
             {"name": "a", "features": {"default": [], "hyper": [], "sanitizer": []}},
-            {"name": "b", "features": {"futures-io": []}}]}"#;
+            {"name": "b", "features": {"futures-io": [], "initial-exec": []}}]}"#;
         let features = features(&serde_json::from_str(json).unwrap());
         let workspace = Workspace { root: PathBuf::new(), target: PathBuf::new(), features };
         assert_eq!(workspace.plain_features(), "a/hyper,b/futures-io");

@@ -130,12 +130,20 @@ pub fn is_asked_for(word: &[u8]) -> bool {
     hooks::setting(c"MILLPOND_DEBUG", has_word) == Some(true)
 }
 
+/// A size as the environment says it: bytes, or with `K`, `M`, `G`. Allocates nothing.
+pub fn parse_bytes(text: &[u8]) -> Option<u64> {
+    crate::setup::parse_bytes(text)
+}
+
 /// Watches guarded pages from now on, where there are any. In a program of Rust that happens by itself,
 /// some allocations after `std` has looked whether somebody handles faults; in one of C nobody looks.
 pub fn watch_guarded_pages() {
     // The settings are read when the first thread asks for its cache, which may not have happened yet.
-    // SAFETY: the block was allocated in this very line.
-    unsafe { heap::dealloc(heap::alloc(1, 8)) };
+    let block = heap::alloc(1, 8);
+    if !block.is_null() {
+        // SAFETY: the block was allocated above.
+        unsafe { heap::dealloc(block) };
+    }
     crate::checked::watch_now();
 }
 

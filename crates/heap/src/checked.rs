@@ -239,9 +239,12 @@ pub fn free(address: usize) -> bool {
         explain("overflow or underflow, found by free", address, record, Some(&freed));
     }
     *record = Record { state: Use::Freed, freed, ..*record };
-    // SAFETY: the object is free: whoever touches the page from now on is to fault.
+    // SAFETY: the object is free: whoever touches the page from now on is to fault. The next object's padding is to be
+    // clean also if the kernel refuses to take the page.
     unsafe {
-        arena::discard(page..page + SLOT);
+        if !arena::discard(page..page + SLOT) {
+            (page as *mut u8).write_bytes(0, SLOT);
+        }
         arena::protect(page..page + SLOT, false);
     }
     let last = (queue.first + queue.count) % SLOTS;

@@ -86,7 +86,7 @@ pub use crate::{
     pooled::{Pooled, PooledFn, set_pooled},
     sample::{
         FRAMES, Hook, MEAN_BYTES, Sample, mean_bytes as sampling_mean, set_hook,
-        set_mean_bytes as set_sampling_mean,
+        set_mean_bytes as set_sampling_mean, unsampled,
     },
     scavenge::{limit, release, set_limit},
     stats::{ClassStats, Stats, check, stats},

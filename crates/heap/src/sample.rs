@@ -19,7 +19,7 @@ use crate::large;
 use crate::misuse;
 use crate::pages;
 use crate::span::{Span, State};
-use crate::threads::Local;
+use crate::threads::{LOCAL, Local};
 use millpond_sys::{hooks, unwind};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -73,7 +73,7 @@ struct Trace {
 }
 
 /// Sets who is told of samples; `None`: nothing is sampled. Objects
-/// that were sampled before are told of when they are freed.
+/// that were sampled before are told of when they are freed. The calling thread follows at once.
 ///
 /// ```
 /// use millpond_heap::{Hook, Sample, set_hook};
@@ -89,6 +89,8 @@ struct Trace {
 pub fn set_hook(hook: Option<&'static Hook>) {
     let hook = hook.map_or(std::ptr::null_mut(), |hook| std::ptr::from_ref(hook).cast_mut());
     HOOK.store(hook, Ordering::Release);
+    // It may have looked for a hook a moment ago, and be far from looking again.
+    LOCAL.with(|local| local.countdown.set(0));
 }
 
 /// Sets the mean distance of samples; 0 is off. A thread follows at its next sample.
@@ -99,6 +101,24 @@ pub fn set_mean_bytes(bytes: u64) {
 /// The mean distance of samples.
 pub fn mean_bytes() -> u64 {
     MEAN.load(Ordering::Relaxed)
+}
+
+/// Does something of which no sample is taken on this thread, such as writing a profile. Frees of samples
+/// are not told of meanwhile.
+///
+/// ```
+/// let text = millpond_heap::unsampled(|| "a profile".to_owned());
+/// # drop(text);
+/// ```
+pub fn unsampled<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LOCAL.with(|local| local.in_hook.set(self.0));
+        }
+    }
+    let _restore = Restore(LOCAL.with(|local| local.in_hook.replace(true)));
+    f()
 }
 
 fn hook() -> Option<&'static Hook> {

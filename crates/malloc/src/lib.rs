@@ -16,7 +16,8 @@
 //! - `glibc`: what glibc has beyond them, and its own names for the same functions;
 //! - `cpp`: `operator new` and `delete` in all forms;
 //! - `info`: questions about the heap, in glibc's words;
-//! - `start`: what the environment asks for; `fail`: errors, as C and C++ report them.
+//! - `start`: what the environment asks for; `signal`: what a signal asks for; `profile`: heap profiles;
+//! - `fail`: errors, as C and C++ report them.
 //!
 //! *When it runs.* The first call comes before any constructor, this library's included, so nothing is prepared:
 //! all of the heap's state is constant until the first thread asks for a cache. `start` only adds what is asked for.
@@ -26,7 +27,7 @@
 //! (`slot`), because the call could come back here.
 //!
 //! *Re-entry.* `std`, where this library uses it, allocates by `malloc`, which is us: only on roads that hold no lock
-//! of the heap (installing a handler for faults, starting a thread).
+//! of the heap (installing a handler for faults, starting a thread, writing a profile).
 //!
 //! *Panics.* No frame of Rust unwinds into C: `extern "C"` ends the process. What passes through is an exception of
 //! C++, thrown by the C++ library for a failed `new` (`fail`), through frames that have nothing to drop.
@@ -39,4 +40,6 @@ mod cpp;
 mod fail;
 mod glibc;
 mod info;
+mod profile;
+mod signal;
 mod start;

@@ -4,9 +4,8 @@
 #[allow(dead_code, reason = "no test program uses all of it")]
 mod common;
 
-use common::{command, compile, text};
+use common::{command, compile, symbols, text};
 use std::path::Path;
-use std::process::Command;
 
 /// What is said about a mistake. The process must have ended by itself.
 fn said(program: &Path, mistake: &str, check: Option<&str>) -> String {
@@ -24,25 +23,14 @@ fn said(program: &Path, mistake: &str, check: Option<&str>) -> String {
 /// The names of the functions that the addresses below a heading lie in, as `nm` knows them: the program is linked to a
 /// fixed address.
 fn functions(program: &Path, text: &str, heading: &str) -> Vec<String> {
-    let symbols = Command::new("nm").arg("--defined-only").arg(program).output().unwrap();
-    let symbols = String::from_utf8_lossy(&symbols.stdout).into_owned();
-    let mut symbols: Vec<(u64, &str)> = symbols
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ');
-            let address = u64::from_str_radix(words.next()?, 16).ok()?;
-            words.next().filter(|kind| kind.eq_ignore_ascii_case("t"))?;
-            Some((address, words.next()?))
-        })
-        .collect();
-    symbols.sort_unstable();
+    let symbols = symbols(program);
     let mut lines = text.lines().skip_while(|line| !line.trim_start().starts_with(heading));
     assert!(lines.next().is_some(), "expected {heading:?} in:\n{text}");
     let addresses = lines.map_while(|line| line.trim().strip_prefix("0x"));
     let name = |address: &str| {
-        let address = u64::from_str_radix(address, 16).ok()?;
-        let (_, name) = symbols.iter().rev().find(|(start, _)| *start < address)?;
-        Some((*name).to_owned())
+        // A return address may be the first of the next function.
+        let address = u64::from_str_radix(address, 16).ok()?.checked_sub(1)?;
+        symbols.name(address).map(str::to_owned)
     };
     addresses.filter_map(name).collect()
 }

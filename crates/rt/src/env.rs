@@ -5,8 +5,8 @@
 //!   256 KiB in debug builds.
 //! - `MILLPOND_DEBUG`: a list of words. `stuck` reports goroutines that block their thread; `guard`
 //!   says at start how stacks are guarded; `heap` prints the allocator's balance sheet at exit, if the
-//!   allocator is Millpond's (which reads the word itself); `heap-usr1` is for the library of `millpond-malloc`;
-//!   `all` is all that change nothing.
+//!   allocator is Millpond's (which reads the word itself); `heap-usr1` and `heap-usr2` are for the library of
+//!   `millpond-malloc`; `all` is all that change nothing.
 //! - `MILLPOND_WARM`: how many stacks of parked goroutines each M keeps warm. Default: 1024.
 //!
 //! `MILLPOND_GUARD` and `MILLPOND_REST` are read by the stack pool. A number or size that cannot be
@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 pub(crate) const MAX_PROCS: usize = 512;
 
 /// What `MILLPOND_DEBUG` may contain.
-const WORDS_KNOWN: [&str; 5] = ["stuck", "guard", "heap", "heap-usr1", "all"];
+const WORDS_KNOWN: [&str; 6] = ["stuck", "guard", "heap", "heap-usr1", "heap-usr2", "all"];
 
 /// Whether `MILLPOND_DEBUG` contains `word`. Read once.
 pub(crate) fn debug(word: &str) -> bool {

@@ -58,6 +58,15 @@ impl Arena {
         Some(Self { start, bytes, charged })
     }
 
+    /// Gives the addresses back.
+    ///
+    /// # Safety
+    /// Nobody may use them any more, by way of a copy of this value either.
+    pub unsafe fn give_up(self) {
+        // SAFETY: the caller's promise. A refusal leaves addresses mapped, nothing worse.
+        let _ = unsafe { mm::munmap(self.start as *mut c_void, self.bytes) };
+    }
+
     /// First address.
     pub fn start(&self) -> usize {
         self.start
@@ -117,8 +126,9 @@ fn dress(start: usize, bytes: usize, name: &CStr) {
 /// # Safety
 /// Nobody may need the content, and the range must be private anonymous memory.
 pub unsafe fn discard(range: Range<usize>) -> bool {
+    // A refusal may come in the middle of a `free`, which is to leave `errno` alone.
     // SAFETY: the caller's promise.
-    unsafe { crate::mem::discard(range) }.is_ok()
+    crate::hooks::keep_errno(|| unsafe { crate::mem::discard(range) }).is_ok()
 }
 
 /// [`discard`] of many ranges, with few system calls where the kernel can. `false` when it refuses any.
@@ -126,8 +136,8 @@ pub unsafe fn discard(range: Range<usize>) -> bool {
 /// # Safety
 /// As [`discard`], for every range.
 pub unsafe fn discard_all(ranges: &[Range<usize>]) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { crate::mem::discard_batch(ranges) }.is_ok()
+    // SAFETY: the caller's promise. (`errno`: as in `discard`.)
+    crate::hooks::keep_errno(|| unsafe { crate::mem::discard_batch(ranges) }).is_ok()
 }
 
 /// Moves the pages of `from` to `to` without copying; `from` stays mapped and reads as zeros
@@ -176,6 +186,11 @@ fn overcommit_is_strict() -> bool {
     let mut buffer = [0; 8];
     read_small(c"/proc/sys/vm/overcommit_memory", &mut buffer)
         .is_some_and(|text| text.starts_with(b"2"))
+}
+
+/// Bytes of addresses that this process may have mapped (`ulimit -v`); `None` if there is no limit.
+pub fn address_limit_bytes() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::As).current
 }
 
 /// Bytes of memory that the machine has.

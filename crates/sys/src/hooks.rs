@@ -137,6 +137,13 @@ pub fn setting<R>(name: &CStr, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
     Some(read(unsafe { CStr::from_ptr(value) }.to_bytes()))
 }
 
+/// Whether the process has more rights than who started it (set-user-id): what the environment says is then
+/// somebody else's wish.
+pub fn is_privileged() -> bool {
+    // SAFETY: reads a word that the kernel has given the process.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// A number that another process cannot guess; the kernel's, or that of the clock and of addresses
 /// where the kernel refuses.
 pub fn seed() -> u64 {

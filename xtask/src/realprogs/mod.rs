@@ -9,94 +9,31 @@
 //! Programs and libraries that are missing are named with the package that has them, and left out. A failure of
 //! another library is shown and costs it the row; a failure of ours fails the command.
 //!
-//! `--correct` runs ours alone and measures nothing: for a busy machine. `--quick` makes the work small.
+//! `--correct` runs ours alone and measures nothing: for a busy machine. `--quick` makes the work small. On a machine
+//! that cannot be quiet for long, programs and rounds are run one at a time: `--raw FILE` adds what each has found to
+//! a file, and `--from FILE` makes the table of it.
 //!
 //! *glibc* is preloaded too: Debian's Redis is linked to jemalloc, and would show its figures under glibc's name.
 
+mod libraries;
 mod measure;
+mod options;
 mod programs;
 mod table;
 
 use crate::Problem;
-use crate::cargo::{self, Workspace};
+use crate::cargo::Workspace;
+use libraries::{Library, OURS};
 use measure::Run;
+use options::Options;
 use programs::{PROGRAMS, Program};
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
 use table::Row;
 
-/// The command line in short.
-pub const USAGE: &str = "usage: cargo xtask realprogs [--quick] [--correct] [--rounds N] [--only LIBRARY]... \
-                         [--list] [PROGRAM]...";
-
-/// The other libraries: name, file, package.
-const OTHERS: [(&str, &str, &str); 4] = [
-    ("glibc", "libc.so.6", "libc6"),
-    ("jemalloc", "libjemalloc.so.2", "libjemalloc2"),
-    ("mimalloc", "libmimalloc.so.2", "libmimalloc2.0"),
-    ("tcmalloc", "libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
-];
-
-const OURS: &str = "millpond";
-
-/// What the command line asks for.
-#[derive(Debug, PartialEq, Eq)]
-struct Options {
-    quick: bool,
-    correct: bool,
-    list: bool,
-    rounds: usize,
-    only: Vec<String>,
-    programs: Vec<String>,
-}
-
-impl Options {
-    fn parse(arguments: &[String]) -> Result<Options, Problem> {
-        let mut options = Options {
-            quick: false,
-            correct: false,
-            list: false,
-            rounds: 5,
-            only: Vec::new(),
-            programs: Vec::new(),
-        };
-        let bad = |what: String| Problem::usage(format!("realprogs: {what}"), USAGE);
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            match argument.as_str() {
-                "--quick" => options.quick = true,
-                "--correct" => options.correct = true,
-                "--list" => options.list = true,
-                "--rounds" => {
-                    let rounds = rest.next().and_then(|n| n.parse().ok()).filter(|&n| n > 0);
-                    options.rounds =
-                        rounds.ok_or_else(|| bad("--rounds needs a number".to_owned()))?;
-                }
-                "--only" => {
-                    let name = rest.next().filter(|name| {
-                        *name == OURS || OTHERS.iter().any(|(other, ..)| other == name)
-                    });
-                    let name = name.ok_or_else(|| bad("--only needs a library".to_owned()))?;
-                    options.only.push(name.clone());
-                }
-                name if PROGRAMS.iter().any(|program| program.name.starts_with(name)) => {
-                    options.programs.push(name.to_owned());
-                }
-                other => return Err(bad(format!("there is no program `{other}`: see --list"))),
-            }
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, program: &Program) -> bool {
-        self.programs.is_empty() || self.programs.iter().any(|name| program.name.starts_with(name))
-    }
-}
-
-/// A library to run programs with.
-struct Library {
-    name: &'static str,
-    path: PathBuf,
-}
+pub use options::USAGE;
 
 /// Runs what the arguments ask for. `Ok(false)`: a program crashed on our library, or answered otherwise.
 pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
@@ -108,8 +45,16 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
         }
         return Ok(true);
     }
+    if let Some(file) = &options.from {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let (columns, rows) = table::from_text(&text)
+            .ok_or_else(|| format!("{} was not written by --raw", file.display()))?;
+        print!("{}", table::render(&columns, &rows));
+        return Ok(true);
+    }
     let workspace = Workspace::load(root)?;
-    let libraries = libraries(&workspace, &options)?;
+    let libraries = libraries::load(&workspace, &options)?;
     let folder = workspace.target.join("realprogs");
     let mut rows = Vec::new();
     let mut fine = true;
@@ -127,41 +72,17 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
             rows.push(row);
         }
     }
+    let columns: Vec<&str> = libraries.iter().map(|library| library.name).collect();
+    if let Some(file) = &options.raw {
+        let adds = OpenOptions::new().create(true).append(true).open(file);
+        adds.and_then(|mut adds| adds.write_all(table::to_text(&columns, &rows).as_bytes()))
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
     if !options.correct {
-        let columns: Vec<&str> = libraries.iter().map(|library| library.name).collect();
         print!("{}", table::render(&columns, &rows));
     }
     println!("realprogs: {}", if fine { "every answer was the same" } else { "FAILED" });
     Ok(fine)
-}
-
-/// Ours, built, and the others that are here; in this order.
-fn libraries(workspace: &Workspace, options: &Options) -> Result<Vec<Library>, String> {
-    let wanted = |name: &str| match options.correct {
-        true => name == OURS,
-        false => options.only.is_empty() || options.only.iter().any(|only| only == name),
-    };
-    let mut libraries = Vec::new();
-    if wanted(OURS) {
-        let mut build = cargo::command(&workspace.root);
-        build.args(["build", "--quiet", "--profile", "malloc", "-p", "millpond-malloc"]);
-        let built = build.status().map_err(|error| format!("cannot run cargo: {error}"))?;
-        if !built.success() {
-            return Err("the library does not build".to_owned());
-        }
-        let path = workspace.target.join("malloc/libmillpond_malloc.so");
-        libraries.push(Library { name: OURS, path });
-    }
-    for (name, file, package) in OTHERS.into_iter().filter(|(name, ..)| wanted(name)) {
-        let folders =
-            ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
-        let places = folders.map(|folder| Path::new(folder).join(file));
-        match places.into_iter().find(|place| place.exists()) {
-            Some(path) => libraries.push(Library { name, path }),
-            None => println!("{name}: skipped: {file} is not here: apt-get install {package}"),
-        }
-    }
-    Ok(libraries)
 }
 
 /// All runs of a program, and whether ours were right.
@@ -171,6 +92,7 @@ fn row(
     libraries: &[Library],
     options: &Options,
 ) -> Result<(Row, bool), String> {
+    let started = Instant::now();
     let size = program.sizes[usize::from(!options.quick)];
     // What an earlier run has left is not this run's input.
     let _ = std::fs::remove_dir_all(folder);
@@ -201,7 +123,9 @@ fn row(
     let ours = libraries.iter().position(|library| library.name == OURS);
     let fine = ours.is_none_or(|ours| !failed[ours]);
     if fine {
-        println!("{}: {} rounds, answers of {} B", program.name, options.rounds, wanted.len());
+        let (rounds, bytes) = (options.rounds, wanted.len());
+        let secs = started.elapsed().as_secs_f64();
+        println!("{}: {rounds} rounds, answers of {bytes} B, {secs:.1} s", program.name);
     }
     Ok((Row { name: program.name, runs }, fine))
 }
@@ -223,20 +147,6 @@ fn difference(wanted: &[u8], found: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(words: &[&str]) -> Result<Options, Problem> {
-        Options::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn programs_are_chosen_by_their_beginning_and_unknown_words_are_refused() {
-        let options = parse(&["--quick", "stress", "--rounds", "2", "--only", "glibc"]).unwrap();
-        let chosen = PROGRAMS.iter().filter(|program| options.wants(program)).count();
-        assert_eq!((chosen, options.rounds, options.quick), (3, 2, true));
-        for bad in [&["emacs"][..], &["--rounds", "0"], &["--only", "hoard"], &["--fast"]] {
-            assert_eq!(parse(bad).unwrap_err().status, 2);
-        }
-    }
 
     #[test]
     fn the_line_in_which_answers_part_is_shown() {

@@ -285,9 +285,10 @@ wait
     Program {
         name: "stress-malloc",
         needs: &[("stress-ng", "stress-ng")],
-        sizes: [2_000, 200_000],
+        // It keeps what it allocates up to some ten thousand blocks: with larger ones the machine would be the limit.
+        sizes: [2_000, 60_000],
         prepare: "",
-        run: "$RUN stress-ng --malloc 2 --malloc-ops $N --malloc-bytes 32m --verify --quiet",
+        run: "$RUN stress-ng --malloc 2 --malloc-ops $N --malloc-bytes 4m --verify --quiet",
         measured: false,
     },
     Program {
@@ -301,7 +302,7 @@ wait
     Program {
         name: "stress-clone",
         needs: &[("stress-ng", "stress-ng")],
-        sizes: [200, 3_000],
+        sizes: [200, 800],
         prepare: "",
         run: "$RUN stress-ng --clone 2 --clone-ops $N --quiet",
         measured: false,

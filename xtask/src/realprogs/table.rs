@@ -3,7 +3,9 @@
 //! A row's best is the best of all libraries, so a mean of 1.00 would be the best in every row. The verdicts hold the
 //! means of our library to the targets: of time, the best other library's and two hundredths; of memory, 1.07.
 
+use super::libraries;
 use super::measure::Run;
+use super::programs::PROGRAMS;
 
 /// What our mean of time may be above the best other one.
 const TIME_SLACK: f64 = 1.02;
@@ -17,6 +19,48 @@ pub struct Row {
     pub name: &'static str,
     /// In the order of the columns.
     pub runs: Vec<Vec<Run>>,
+}
+
+/// What was measured, a run per line: program, library, seconds, peak bytes.
+pub fn to_text(columns: &[&str], rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        for (library, runs) in columns.iter().zip(&row.runs) {
+            runs.iter().for_each(|run| {
+                let (secs, peak_bytes) = (run.secs, run.peak_bytes);
+                text += &format!("{} {library} {secs} {peak_bytes}\n", row.name);
+            });
+        }
+    }
+    text
+}
+
+/// The other direction: the libraries that were measured, and the rows, each in its own order. `None`: a line is not
+/// understood.
+pub fn from_text(text: &str) -> Option<(Vec<&'static str>, Vec<Row>)> {
+    let mut runs = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let (program, library) = (words.next()?, words.next()?);
+        let program = PROGRAMS.iter().position(|known| known.name == program)?;
+        let library = libraries::names().find(|known| *known == library)?;
+        let (secs, peak_bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        runs.push((program, library, Run { answer: Vec::new(), secs, peak_bytes }));
+    }
+    let columns: Vec<&str> = libraries::names()
+        .filter(|name| runs.iter().any(|(_, library, _)| library == name))
+        .collect();
+    let cell = |program: usize, name: &str| {
+        let own = runs.iter().filter(|(known, library, _)| *known == program && *library == name);
+        own.map(|(.., run)| run.clone()).collect::<Vec<_>>()
+    };
+    let row = |(number, program): (usize, &super::Program)| Row {
+        name: program.name,
+        runs: columns.iter().map(|name| cell(number, name)).collect(),
+    };
+    let measured = |row: &Row| row.runs.iter().any(|runs| !runs.is_empty());
+    let rows = PROGRAMS.iter().enumerate().map(row).filter(measured).collect();
+    Some((columns, rows))
 }
 
 fn median(mut numbers: Vec<f64>) -> Option<f64> {
@@ -119,6 +163,21 @@ mod tests {
         assert!(text.contains("geometric mean     1.414     1.414"), "{text}");
         assert!(text.contains("target time: 1.414, at most 1.442: kept"), "{text}");
         assert!(text.contains("target peak memory: 1.000, at most 1.070: kept"), "{text}");
+    }
+
+    #[test]
+    fn what_was_measured_in_pieces_makes_one_table() {
+        let row = |name, runs| Row { name, runs };
+        let columns = ["millpond", "jemalloc"];
+        let perl = row("perl", vec![vec![run(1.5, 3)], vec![run(2.0, 4)]]);
+        let redis = row("redis", vec![vec![run(1.0, 3)], vec![]]);
+        let again = row("redis", vec![vec![run(3.0, 3)], vec![run(1.0, 2)]]);
+        let text = to_text(&columns, &[perl, redis]) + &to_text(&columns, &[again]);
+        let (found, rows) = from_text(&text).unwrap();
+        assert_eq!(found, columns);
+        assert_eq!(rows.iter().map(|row| row.name).collect::<Vec<_>>(), ["redis", "perl"]);
+        assert_eq!(rows[0].runs, [vec![run(1.0, 3), run(3.0, 3)], vec![run(1.0, 2)]]);
+        assert!(from_text("perl hoard 1 1").is_none() && from_text("perl glibc x 1").is_none());
     }
 
     #[test]

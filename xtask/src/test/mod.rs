@@ -171,7 +171,8 @@ fn bench(workspace: &Workspace) -> Tally {
 
 /// The programs that run goroutines on Millpond's allocator, then the allocator's own tests with fat LTO: there its
 /// fast paths are inlined into their callers as far as they ever are. Linking every program like that takes many
-/// minutes and shows nothing more.
+/// minutes and shows nothing more. The latter come with the feature of the allocator as a `malloc`, which `plain` is
+/// without.
 fn alloc(workspace: &Workspace, keep_going: bool) -> Tally {
     let command = |folder: &str, packages: &[&str]| {
         let mut command = cargo::command(&workspace.root);
@@ -188,6 +189,7 @@ fn alloc(workspace: &Workspace, keep_going: bool) -> Tally {
     };
     if tally.failed == 0 || keep_going {
         let mut inlined = command("alloc-lto", &["millpond-heap"]);
+        inlined.args(["--features", cargo::INITIAL_EXEC]);
         tally.add(run_command(inlined.env("CARGO_PROFILE_RELEASE_LTO", "fat"), LIMIT));
     }
     tally

@@ -169,6 +169,14 @@ pub const PROJECT: Exceptions = Exceptions {
         },
         UnsafeFile { path: "crates/malloc/src/glibc.rs", reason: "the same for glibc" },
         UnsafeFile { path: "crates/malloc/src/info.rs", reason: "writes to a stream of C" },
+        UnsafeFile {
+            path: "crates/malloc/src/profile/names.rs",
+            reason: "asks the dynamic linker for names",
+        },
+        UnsafeFile {
+            path: "crates/malloc/src/profile/stacks.rs",
+            reason: "keeps its table in memory of its own",
+        },
         UnsafeFile { path: "crates/malloc/src/start.rs", reason: "is called by the loader" },
         UnsafeFile {
             path: "crates/net/src/hyper.rs",

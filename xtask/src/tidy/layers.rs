@@ -18,6 +18,7 @@ use super::tree::{Arrow, Crate, Tree};
 const LAYERS: &[(&str, u8)] = &[
     ("millpond-prim", 0),
     ("millpond-policy", 0),
+    ("millpond-pprof", 0),
     ("millpond-sys", 0),
     ("millpond-heap", 1),
     ("millpond-stack", 1),

@@ -32,18 +32,18 @@ use crate::list::address;
 use crate::lock::{Lock, Rank};
 use crate::scavenge;
 use crate::span::{HOLLOW, OS_PAGE, Span, State};
-use millpond_sys::arena::Arena;
+use millpond_sys::arena::{self, Arena};
 use std::sync::atomic::{AtomicPtr, Ordering};
-use summary::{CHUNK_PAGES, LEVELS, Map, level_pages, spans_of_words, words_for};
+use summary::{CHUNK_PAGES, Map, spans_of_words, words_for};
 
 /// Address space that is asked for first, in bytes; half of it again and again if refused.
 const HEAP_BYTES: usize = 1 << 40;
 
 /// The least that is worth having.
-const LEAST_HEAP_BYTES: usize = LEVEL_BYTES;
+const LEAST_HEAP_BYTES: usize = 4 * CHUNK_BYTES;
 
-/// Bytes of an entry of the top level, of which a heap is a multiple.
-const LEVEL_BYTES: usize = level_pages(LEVELS - 1) * PAGE;
+/// Bytes of a chunk, of which a heap is a multiple.
+const CHUNK_BYTES: usize = CHUNK_PAGES * PAGE;
 
 /// Pages that are opened at a time where the kernel charges for them.
 const OPEN_PAGES: usize = 4096;
@@ -162,18 +162,13 @@ unsafe impl Send for Pages {}
 impl Pages {
     /// Reserves and sets up; `None` when not even the smallest heap can be had.
     pub fn new() -> Option<Self> {
-        let mut bytes = HEAP_BYTES;
-        let most = (millpond_sys::arena::physical_bytes() as usize).saturating_mul(2);
-        bytes = bytes.max(most.checked_next_power_of_two().unwrap_or(bytes));
-        loop {
-            if let Some(pages) = Self::with_bytes(bytes) {
-                return Some(pages);
-            }
-            bytes /= 2;
-            if bytes < LEAST_HEAP_BYTES {
-                return None;
-            }
-        }
+        let most = (arena::physical_bytes() as usize).saturating_mul(2);
+        let bytes = HEAP_BYTES.max(most.checked_next_power_of_two().unwrap_or(HEAP_BYTES));
+        // Under `ulimit -v` the program needs some addresses for its code, its stacks and its files.
+        let room = arena::address_limit_bytes().map_or(u64::MAX, |limit| limit / 4 * 3);
+        let sizes = std::iter::successors(Some(bytes.min(room as usize)), |bytes| Some(bytes / 2));
+        let sizes = sizes.map(|bytes| bytes - bytes % CHUNK_BYTES);
+        sizes.take_while(|&bytes| bytes >= LEAST_HEAP_BYTES).find_map(Self::with_bytes)
     }
 
     fn with_bytes(bytes: usize) -> Option<Self> {
@@ -184,12 +179,15 @@ impl Pages {
         let arrays = (table + map + backed + chunks * 2).next_multiple_of(4096);
         let meta_bytes = arrays + pages * size_of::<Span>();
         let heap = Arena::reserve(bytes, 2 << 20, NAME)?;
-        let meta = Arena::reserve(meta_bytes, 4096, c"millpond heap records")?;
+        let meta = Arena::reserve(meta_bytes, 4096, c"millpond heap records");
         // The table is opened as the heap grows; the rest of the arrays is small.
-        let start = meta.start();
-        if !meta.open(start + table..start + arrays) {
+        let opened = |meta: &Arena| meta.open(meta.start() + table..meta.start() + arrays);
+        let Some(meta) = meta.filter(opened) else {
+            // SAFETY: nobody has used it. (Records that could not be opened stay: they are addresses, and few.)
+            unsafe { heap.give_up() };
             return None;
-        }
+        };
+        let start = meta.start();
         let at = |offset: usize| (start + offset) as *mut u64;
         // SAFETY: fresh from the kernel, as long as `words_for` says, and used by nobody else.
         let map = unsafe { Map::new(at(table), pages) };

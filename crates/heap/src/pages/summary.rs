@@ -114,14 +114,23 @@ fn longest_inside(word: u64) -> usize {
 pub struct Map {
     bits: *mut u64,
     levels: [*mut u64; LEVELS],
+    /// Pages that there are.
     pages: usize,
+    /// Pages that have a bit: up to the next whole entry of the top level. Those that there are not are taken.
+    covered: usize,
 }
 
 // SAFETY: the map is the only one to use its memory; see `Map::new`.
 unsafe impl Send for Map {}
 
-/// Words of memory that a map of so many pages needs, a multiple of the top level's.
+/// Pages of whole entries of the top level.
+const fn covered(pages: usize) -> usize {
+    pages.next_multiple_of(level_pages(LEVELS - 1))
+}
+
+/// Words of memory that a map of so many pages needs.
 pub const fn words_for(pages: usize) -> usize {
+    let pages = covered(pages);
     let mut words = pages / 64;
     let mut level = 0;
     while level < LEVELS {
@@ -136,42 +145,46 @@ impl Map {
     ///
     /// # Safety
     /// `memory` must be [`words_for`]`(pages)` words of zeros that nobody else uses for as long as
-    /// the map; `pages` must be a multiple of the pages of the top level.
+    /// the map.
     pub unsafe fn new(memory: *mut u64, pages: usize) -> Self {
-        assert!(pages.is_multiple_of(level_pages(LEVELS - 1)));
-        let mut at = pages / 64;
+        let covered = covered(pages);
+        let mut at = covered / 64;
         let levels = std::array::from_fn(|level| {
             // SAFETY: within the words that the caller promises.
             let start = unsafe { memory.add(at) };
-            at += pages / level_pages(level);
+            at += covered / level_pages(level);
             start
         });
-        Self { bits: memory, levels, pages }
+        let mut map = Self { bits: memory, levels, pages, covered };
+        if covered > pages {
+            map.mark(pages, covered - pages, true);
+        }
+        map
     }
 
     fn bits(&self) -> &[u64] {
         // SAFETY: the promise of `new`.
-        unsafe { std::slice::from_raw_parts(self.bits, self.pages / 64) }
+        unsafe { std::slice::from_raw_parts(self.bits, self.covered / 64) }
     }
 
     fn bits_mut(&mut self) -> &mut [u64] {
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.bits, self.pages / 64) }
+        unsafe { std::slice::from_raw_parts_mut(self.bits, self.covered / 64) }
     }
 
     fn level(&self, level: usize) -> &[u64] {
-        let length = self.pages / level_pages(level);
+        let length = self.covered / level_pages(level);
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts(self.levels[level], length) }
     }
 
     fn entry_mut(&mut self, level: usize, index: usize) -> &mut u64 {
-        assert!(index < self.pages / level_pages(level));
+        assert!(index < self.covered / level_pages(level));
         // SAFETY: as above, and the index is within.
         unsafe { &mut *self.levels[level].add(index) }
     }
 
-    /// Pages that the map covers.
+    /// Pages that there are.
     pub fn pages(&self) -> usize {
         self.pages
     }
@@ -338,6 +351,23 @@ mod tests {
         let (_memory, map) = map(2 * TOP);
         assert_eq!(map.find(2 * TOP, 0), Some(0));
         assert_eq!(map.find(2 * TOP + 1, 0), None);
+    }
+
+    #[test]
+    fn a_map_may_end_within_an_entry_of_the_top_level() {
+        for pages in [4 * CHUNK_PAGES, TOP - CHUNK_PAGES, TOP + CHUNK_PAGES] {
+            let (_memory, mut map) = map(pages);
+            assert!(map.is_valid(pages));
+            // With nothing taken, nothing is looked through.
+            assert_eq!((map.find(pages, 0), map.find(pages + 1, 0)), (Some(0), None));
+            map.mark(0, 5, true);
+            assert_eq!((map.find(pages - 5, 5), map.find(pages - 4, 5)), (Some(5), None));
+            assert!(map.is_free(5, pages - 5) && !map.is_free(5, pages - 4));
+            map.mark(5, pages - 5, true);
+            assert_eq!(map.find(1, pages), None);
+            map.mark(0, pages, false);
+            assert!(map.is_valid(pages));
+        }
     }
 
     #[test]
