@@ -108,9 +108,11 @@ pub mod mem {
 
 /// Looking into a running process.
 pub mod debug {
+    #[cfg(feature = "frames")]
+    pub use millpond_observe::{Backtrace, Frame, Trace};
     pub use millpond_observe::{
-        Counts, Goroutine, GoroutineDump, Rest, RestSite, RestStats, Status, WaitReason, counts,
-        goroutines, rest_sites, rest_stats,
+        Counts, Goroutine, GoroutineDump, GoroutineProfile, Rest, RestSite, RestStats, RestTimes,
+        Status, WaitReason, counts, goroutines, goroutines_in_brief, rest_sites, rest_stats,
     };
 }
 

@@ -60,6 +60,9 @@ fn standstill(sched: &Sched) -> Option<u64> {
 }
 
 fn report(sched: &Sched) -> ! {
+    #[cfg(feature = "frames")]
+    let goroutines = crate::trace::of(sched);
+    #[cfg(not(feature = "frames"))]
     let goroutines = crate::dump::of(sched);
     let mut text = String::from("fatal error: all goroutines are asleep - deadlock!\n");
     for goroutine in goroutines.iter().filter(|g| g.status == Status::Waiting).take(SHOWN) {

@@ -4,11 +4,14 @@
 //! the world is not stopped. Goroutines that have not started have no record but their number.
 
 use crate::first_run::Seen;
+use crate::g::registry::Registered;
 use crate::g::{G, Status};
 use crate::m::{CurrentM, M};
 use crate::rest::Rest;
 use crate::runtime;
 use crate::sched::Sched;
+#[cfg(feature = "frames")]
+use crate::trace::{Backtrace, NOT_ASKED};
 use crate::wait::WaitReason;
 use std::fmt;
 use std::panic::Location;
@@ -39,6 +42,12 @@ pub struct Goroutine {
     pub rest: Rest,
     /// Bytes that were live on its stack, if it has been looked at while it was parked.
     pub live_bytes: Option<usize>,
+    /// What was on its stack; read by [`crate::goroutines_with_stacks`] alone.
+    #[cfg(feature = "frames")]
+    pub backtrace: Backtrace,
+    /// The number of its stack, until names have been looked up.
+    #[cfg(feature = "frames")]
+    pub(crate) trace_index: Option<u32>,
 }
 
 impl Goroutine {
@@ -57,6 +66,10 @@ impl Goroutine {
             stack_bytes: g.spec.class.usable_bytes(),
             rest: g.rest.read(g.spec.restable),
             live_bytes: g.rest.live_bytes(),
+            #[cfg(feature = "frames")]
+            backtrace: NOT_ASKED,
+            #[cfg(feature = "frames")]
+            trace_index: None,
         }
     }
 
@@ -73,13 +86,45 @@ impl Goroutine {
             stack_bytes: seen.stack_bytes,
             rest: Rest::Warm,
             live_bytes: None,
+            #[cfg(feature = "frames")]
+            backtrace: NOT_ASKED,
+            #[cfg(feature = "frames")]
+            trace_index: None,
         }
     }
 }
 
-/// In the manner of Go's `debug=2`.
+/// In the manner of Go's `debug=2`; with its stack, if that was read.
 impl fmt::Display for Goroutine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_head(f)?;
+        #[cfg(feature = "frames")]
+        match &self.backtrace {
+            Backtrace::NotRead("") => {}
+            Backtrace::NotRead(why) => writeln!(f, "(stack not read: {why})")?,
+            Backtrace::Read(trace) => write!(f, "{trace}")?,
+        }
+        write!(f, "created at {}", self.location)
+    }
+}
+
+/// A goroutine whose stack is that of another, which has been shown.
+struct Like<'a>(&'a Goroutine, u64);
+
+impl fmt::Display for Like<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_head(f)?;
+        write!(f, "(stack of goroutine {})\ncreated at {}", self.1, self.0.location)
+    }
+}
+
+impl Goroutine {
+    /// As its own text, with a reference in the place of its stack: to goroutine `first`, which has an equal one.
+    pub fn like(&self, first: u64) -> impl fmt::Display + '_ {
+        Like(self, first)
+    }
+
+    fn write_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "goroutine {}", self.id)?;
         if let Some(name) = &self.name {
             write!(f, " ({name})")?;
@@ -105,7 +150,7 @@ impl fmt::Display for Goroutine {
             Rest::AtRest => write!(f, ", at rest")?,
             Rest::Cannot(why) => write!(f, ", kept warm: {why}")?,
         }
-        write!(f, "]:\ncreated at {}", self.location)
+        writeln!(f, "]:")
     }
 }
 
@@ -161,15 +206,20 @@ fn count(sched: &Sched) -> Counts {
 }
 
 pub(crate) fn of(sched: &Sched) -> Vec<Goroutine> {
-    let now_ns = crate::clock::tick();
-    let mut all = Vec::new();
-    for m in sched.ms().iter() {
-        let registry = m.registry.lock();
-        let users = registry.iter().filter(|g| !g.spec.system);
-        all.extend(users.map(|g| Goroutine::of(g, m.index, now_ns)));
-        // Under the lock: it is here or in the list, not in both.
-        all.extend(m.first_run.read().map(|seen| Goroutine::running(seen, m.index)));
-    }
+    let mut all: Vec<_> =
+        sched.ms().iter().flat_map(|m| on(m, |_, _| ())).map(|(one, _)| one).collect();
     all.sort_by_key(|goroutine| goroutine.id);
+    all
+}
+
+/// Those of one M, each with what `keep` keeps of it if it has left its stack.
+pub(crate) fn on<K>(m: &M, keep: impl Fn(&Registered<'_>, &G) -> K) -> Vec<(Goroutine, Option<K>)> {
+    let now_ns = crate::clock::tick();
+    let registry = m.registry.lock();
+    let users = registry.iter().filter(|g| !g.spec.system);
+    let one = |g: &G| (Goroutine::of(g, m.index, now_ns), Some(keep(&registry, g)));
+    let mut all: Vec<_> = users.map(one).collect();
+    // Under the lock: it is here or in the list, not in both.
+    all.extend(m.first_run.read().map(|seen| (Goroutine::running(seen, m.index), None)));
     all
 }

@@ -118,12 +118,16 @@ mod sysmon;
 mod task;
 #[cfg(not(loom))]
 pub mod time;
+#[cfg(all(feature = "frames", not(loom)))]
+mod trace;
 #[cfg(not(loom))]
 mod with_stack;
 #[cfg(not(loom))]
 mod work;
 
 pub use crate::context::Context;
+#[cfg(all(feature = "frames", not(loom)))]
+pub use crate::trace::{Backtrace, Frame, Trace, goroutines_with_stacks};
 #[cfg(not(loom))]
 pub use crate::{
     block_on::{block_on, block_on_ctx},
@@ -133,7 +137,7 @@ pub use crate::{
     exit::exit,
     g::Status,
     handle::{JoinError, JoinHandle, LocalJoinHandle},
-    rest::{Rest, RestSite, RestStats, rest_sites, rest_stats, set_warm_stacks},
+    rest::{Rest, RestSite, RestStats, RestTimes, rest_sites, rest_stats, set_warm_stacks},
     runtime::Builder,
     scope::{scope, try_scope},
     spawn::{GoBuilder, go, go_local},

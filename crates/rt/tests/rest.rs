@@ -234,6 +234,103 @@ fn who_cannot_rest_says_why() {
 }
 
 #[test]
+fn who_waits_in_a_poll_cannot_rest_until_it_is_back_on_its_own_stack() {
+    let _turn = alone();
+    run(1, || {
+        let (first, second) = (Gate::default(), Gate::default());
+        let (a, b) = (first.clone(), second.clone());
+        let handle = GoBuilder::new().name("polls").go(move || {
+            block_on(std::future::poll_fn(|_| {
+                a.wait();
+                std::task::Poll::Ready(())
+            }));
+            b.wait();
+        });
+        let rest = || {
+            let all = goroutines();
+            all.iter().find(|g| g.name.as_deref() == Some("polls")).map(|g| g.rest)
+        };
+        until(
+            "it says so",
+            || matches!(rest(), Some(Rest::Cannot(why)) if why.contains("poll of block_on")),
+        );
+        first.open();
+        until("it rests", || rest() == Some(Rest::AtRest));
+        second.open();
+        handle.join().unwrap();
+    });
+}
+
+#[test]
+fn a_stack_with_locked_memory_stays_and_says_so() {
+    let _turn = alone();
+    run(1, || {
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let locks = move || {
+            let word = std::hint::black_box(5u64);
+            let page = (&raw const word as usize & !4095) as *const libc::c_void;
+            // SAFETY: a page of this goroutine's stack, locked for as long as it waits.
+            let locked = unsafe { libc::mlock(page, 1) } == 0;
+            if locked {
+                inside.wait();
+                // SAFETY: as above.
+                assert_eq!(unsafe { libc::munlock(page, 1) }, 0);
+            }
+            locked && std::hint::black_box(&word) == &5
+        };
+        let handle = GoBuilder::new().name("locked").go(locks);
+        until("it says so, or could not lock", || {
+            handle.is_finished()
+                || goroutines().iter().any(|g| {
+                    g.name.as_deref() == Some("locked")
+                        && matches!(g.rest, Rest::Cannot(why) if why.contains("locked"))
+                        && g.to_string().contains("kept warm")
+                })
+        });
+        gate.open();
+        if !handle.join().unwrap() {
+            println!("skipped: this process may not lock memory (ulimit -l)");
+        }
+    });
+}
+
+#[test]
+fn times_and_live_bytes_are_counted_by_size() {
+    let _turn = alone();
+    const COUNT: u64 = 100;
+    run(1, || {
+        let before = rest_stats();
+        let gate = Gate::default();
+        let line = line!() + 5;
+        let handles: Vec<_> = (0..COUNT)
+            .map(|_| {
+                let gate = gate.clone();
+                // Forty words in each of ten frames: more than 3 KiB.
+                go(move || deep(9, &mut || gate.wait()))
+            })
+            .collect();
+        until("all rest", || rest_stats().resting as u64 >= before.resting as u64 + COUNT);
+        let sites = rest_sites();
+        let of_line = |site: &&millpond_rt::RestSite| {
+            site.location.file().ends_with("rest.rs") && site.location.line() == line
+        };
+        let site = sites.iter().find(of_line).unwrap_or_else(|| panic!("{line}: {sites:?}"));
+        assert_eq!(site.live_bytes.iter().map(|&(_, count)| count).sum::<u64>(), COUNT);
+        assert!(site.live_bytes.iter().all(|&(most, count)| most >= 4096 && count > 0), "{site:?}");
+        gate.open();
+        handles.into_iter().for_each(|handle| handle.join().unwrap());
+        let after = rest_stats();
+        assert_eq!(after.rest_times.count(), after.rested);
+        assert_eq!(after.wake_times.count(), after.woken);
+        assert!(after.woken >= before.woken + COUNT);
+        let (half, most) = (after.wake_times.quantile_ns(0.5), after.wake_times.quantile_ns(1.0));
+        assert!(0 < half && half <= most);
+        assert!(after.to_string().contains("p99"), "{after}");
+    });
+}
+
+#[test]
 fn a_future_is_polled_where_it_was_after_its_goroutine_rested() {
     let _turn = alone();
     run(1, || {

@@ -46,7 +46,8 @@
 //! pages go, its addresses stay ([`RestMode`], [`Pool::rest`]).
 //!
 //! Table of contents: [`SizeClass`] and [`class_for`]; [`GuardMode`]; [`Pool`], [`Config`] and
-//! [`Stats`]; [`Cache`]; [`Stack`]; [`lookup`]; [`Parked`], [`Origin`], [`RestMode`], [`RestStats`] and [`on_fault`].
+//! [`Stats`]; [`Cache`]; [`Stack`]; [`lookup`]; [`Parked`], [`Origin`], [`RestMode`], [`RestStats`],
+//! [`RestTimes`] and [`on_fault`].
 //! Under loom only the protocols are built.
 
 #![cfg_attr(loom, allow(dead_code))]
@@ -84,7 +85,7 @@ pub use pool::{Config, Pool};
 #[cfg(not(loom))]
 pub use region::{SlotInfo, lookup};
 #[cfg(not(loom))]
-pub use rest::{Origin, Parked, RestMode, RestStats, on_fault};
+pub use rest::{Origin, Parked, RestMode, RestStats, RestTimes, on_fault};
 #[cfg(not(loom))]
 pub use slot::Stack;
 #[cfg(not(loom))]

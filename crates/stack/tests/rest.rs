@@ -302,3 +302,82 @@ fn a_pool_that_is_told_so_puts_nothing_to_rest() {
     });
     assert!(refused.unwrap_err().to_string().contains("MILLPOND_REST=copy is not to be had"));
 }
+
+/// In a child of `fork`: ends it with what `body` says, without running anything of this process's.
+fn in_child(body: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child makes system calls and touches memory of its own until it ends, and lets nothing
+    // that the parent's threads may have held be waited for.
+    match unsafe { libc::fork() } {
+        0 => {
+            let status = if body() { 0 } else { 1 };
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(status) }
+        }
+        child => {
+            assert!(child > 0, "{}", std::io::Error::last_os_error());
+            let mut status = 0;
+            // SAFETY: a child of this process, and a local to write to.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            status == 0
+        }
+    }
+}
+
+#[test]
+fn a_child_of_fork_has_the_stacks_at_rest_and_its_parent_notices_nothing() {
+    on_each_road("a_child_of_fork_has_the_stacks_at_rest_and_its_parent_notices_nothing", |pool| {
+        let _signal_stack = AltStack::new().unwrap();
+        // Whole chunks, which are closed, and single stacks.
+        let mut sleepers = sleepers(pool, SizeClass::Kib64, 100);
+        assert_eq!(rest(pool, &sleepers), sleepers.len());
+        let counters: Vec<usize> = sleepers.iter().map(|sleeper| sleeper.counters).collect();
+        let touch = |by: u64| {
+            counters.iter().all(|&at| {
+                // SAFETY: a counter on the stack of a suspended coroutine.
+                let counter = unsafe { AtomicU64::from_ptr(at as *mut u64) };
+                counter.fetch_add(by, Ordering::SeqCst) == START
+            })
+        };
+        let resting = pool.rest_stats().resting;
+        assert!(in_child(|| touch(5) && pool.rest_stats().resting == 0), "a child lost a stack");
+        assert_eq!(pool.rest_stats().resting, resting, "the child woke the parent's");
+        // A child of a child, and one that goes on with what it has woken itself, as its owner.
+        assert!(in_child(|| in_child(|| touch(7)) && touch(6)));
+        assert!(in_child(|| {
+            // SAFETY: in the child this thread is their owner.
+            sleepers.iter().for_each(|sleeper| assert!(!unsafe { pool.wake(sleeper.sp) }));
+            touch(1) && pool.rest_stats().resting == 0
+        }));
+        assert_eq!(pool.rest_stats().resting, resting);
+        assert!(touch(3), "what a child wrote came to the parent");
+        assert!(sleepers.drain(..).all(|sleeper| sleeper.finish(pool).0 == 3));
+    });
+}
+
+#[test]
+fn stacks_are_read_at_rest_and_warm_and_stay_what_they_are() {
+    on_each_road("stacks_are_read_at_rest_and_warm_and_stay_what_they_are", |pool| {
+        let sleepers = sleepers(pool, SizeClass::Kib64, 70);
+        let read = |at: usize, most| {
+            let mut words = Vec::new();
+            // SAFETY: suspended, and this thread alone resumes them.
+            unsafe { pool.read(at, most, &mut words) };
+            words
+        };
+        let all = || -> Vec<_> { sleepers.iter().map(|sleeper| read(sleeper.sp, 4096)).collect() };
+        let warm = all();
+        assert_eq!(rest(pool, &sleepers), sleepers.len());
+        assert!(all() == warm, "a copy differs from its stack");
+        for (sleeper, words) in sleepers.iter().zip(&warm) {
+            let from = (sleeper.counters - sleeper.sp) / 8;
+            assert_eq!(read(sleeper.counters, COUNTERS), words[from..from + COUNTERS]);
+            assert_eq!(words[from..from + COUNTERS], [START; COUNTERS]);
+            assert!(read(sleeper.sp, 0).is_empty());
+            assert!(read(sleeper.sp - 64, 8).is_empty(), "below what is live there is nothing");
+        }
+        assert_eq!(pool.rest_stats().resting, sleepers.len());
+        assert_eq!(pool.rest_stats().woken, 0);
+        assert!(read(&raw const warm as usize, 8).is_empty(), "no stack of a pool");
+        sleepers.into_iter().for_each(|sleeper| drop(sleeper.finish(pool)));
+    });
+}

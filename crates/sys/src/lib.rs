@@ -14,7 +14,7 @@
 //! - [`task`]: states of this process's threads, its memory, its CPUs;
 //! - [`clock`]: monotonic time as one number;
 //! - [`arena`], [`barrier`], [`hooks`]: the same for an allocator, which must not allocate meanwhile;
-//! - [`unwind`]: return addresses, without allocating;
+//! - [`unwind`]: return addresses, without allocating; [`modules`]: the tables by which others unwind;
 //! - [`epoll`]: readiness of descriptors, a bell, and poll(2) for one descriptor.
 //!
 //! Rule for every module: what a kernel can do is found by *calling* it, never by its version.
@@ -32,6 +32,7 @@ pub mod fault;
 pub mod guard;
 pub mod hooks;
 pub mod mem;
+pub mod modules;
 pub mod report;
 pub mod rest;
 pub mod task;

@@ -232,6 +232,10 @@ pub const PROJECT: Exceptions = Exceptions {
             reason: "takes wakers apart and puts them together again, to keep half of each",
         },
         UnsafeFile {
+            path: "crates/rt/src/trace/image.rs",
+            reason: "reads stacks of suspended goroutines",
+        },
+        UnsafeFile {
             path: "crates/rt/src/wait/line.rs",
             reason: "a line through the waiters themselves, and values handed over in them",
         },
@@ -311,6 +315,10 @@ pub const PROJECT: Exceptions = Exceptions {
         UnsafeFile { path: "crates/sys/src/epoll.rs", reason: "reads what the kernel wrote" },
         UnsafeFile { path: "crates/sys/src/fault.rs", reason: "installs signal handlers" },
         UnsafeFile { path: "crates/sys/src/guard.rs", reason: "sets and clears guard pages" },
+        UnsafeFile {
+            path: "crates/sys/src/modules.rs",
+            reason: "asks the loader for tables and copies them",
+        },
         UnsafeFile { path: "crates/sys/src/mem.rs", reason: "maps memory and gives it back" },
         UnsafeFile {
             path: "crates/sys/src/rest.rs",

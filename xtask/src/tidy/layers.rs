@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("millpond-sys", 0),
     ("millpond-heap", 1),
     ("millpond-stack", 1),
+    ("millpond-frames", 1),
     ("millpond-rt", 2),
     ("millpond-malloc", 2),
     ("millpond-sync", 3),

@@ -182,7 +182,7 @@ pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
 pub fn until_parked(count: usize, reason: millpond::debug::WaitReason) {
     use millpond::debug::Status;
     let parked = || {
-        let dump = millpond::debug::goroutines();
+        let dump = millpond::debug::goroutines_in_brief();
         dump.iter().filter(|g| g.status == Status::Waiting && g.reason == reason).count()
     };
     let what = format!("{count} goroutines wait: {reason}");

@@ -52,7 +52,7 @@ fn receive() {
 }
 
 fn a_receive_that_nobody_answers_is_a_deadlock() {
-    deadlocks("receive", &["(main) [chan receive", "KiB stack]:\ncreated at "]);
+    deadlocks("receive", &["(main) [chan receive", "KiB stack]:\n", "receive", "created at "]);
 }
 
 fn send() {

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How many goroutines of this name live on each M.
 fn per_m(name: &str) -> BTreeMap<u32, usize> {
     let mut counts = BTreeMap::new();
-    for goroutine in &millpond::debug::goroutines() {
+    for goroutine in &millpond::debug::goroutines_in_brief() {
         if goroutine.name.as_deref() == Some(name) {
             *counts.entry(goroutine.m).or_default() += 1;
         }

@@ -7,7 +7,7 @@
 
 use crate::poll_stack::Ground;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use millpond_stack::Stack;
+use millpond_stack::{SlotInfo, Stack};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{ManuallyDrop, size_of};
 use std::panic::Location;
@@ -151,12 +151,18 @@ impl Exec {
     /// The stack pointer of the suspended goroutine, below which nothing is live; `None` if it is not
     /// on its own stack, or has none.
     pub(crate) fn saved_sp(&self) -> Option<usize> {
-        // SAFETY: this thread alone touches `co`, and it does not run: the caller is not on its stack.
+        let (sp, own) = self.suspended_at()?;
+        (own.limit..own.base).contains(&sp).then_some(sp)
+    }
+
+    /// The stack pointer of the suspended goroutine, wherever that is, and its own stack.
+    pub(crate) fn suspended_at(&self) -> Option<(usize, SlotInfo)> {
+        // SAFETY: nobody else touches `co`: this is its thread, or one that keeps it from being resumed; and it
+        // does not run, since the caller is not on its stack.
         let co = unsafe { &*self.co.get() }.as_ref()?;
         let sp = words(co)[(*SAVED_AT.get()?)?];
         // The yielder is at the base of its own stack.
-        let own = millpond_stack::lookup(self.yielder.get() as usize)?;
-        (own.limit..own.base).contains(&sp).then_some(sp)
+        Some((sp, millpond_stack::lookup(self.yielder.get() as usize)?))
     }
 
     /// On the goroutine's stack: runs `f` on the M's own, which has room for anything.

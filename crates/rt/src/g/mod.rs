@@ -212,6 +212,17 @@ impl G {
         );
         &self.exec
     }
+
+    /// The same, for another thread.
+    ///
+    /// # Safety
+    /// The goroutine is suspended, with everything that its M did before visible here, and stays so while this is
+    /// used; of what is in there only the coroutine and its yielder are looked at, which its M alone changes, by
+    /// resuming it.
+    #[cfg(feature = "frames")]
+    pub(crate) unsafe fn exec_of_suspended(&self) -> &Exec {
+        &self.exec
+    }
 }
 
 impl G {

@@ -199,8 +199,13 @@ impl Registered<'_> {
 
     /// A reference to each.
     pub(crate) fn to_vec(&self) -> Vec<GRef> {
-        // SAFETY: the count that is cloned is the list's, and stays the list's.
-        let held = |g: &G| ManuallyDrop::new(unsafe { GRef::from_raw(NonNull::from(g)) });
-        self.iter().map(|g| GRef::clone(&held(g))).collect()
+        self.iter().map(|g| self.hold(g)).collect()
+    }
+
+    /// A reference to one.
+    pub(crate) fn hold(&self, g: &G) -> GRef {
+        // SAFETY: who is here is counted by a list, and the count that is cloned stays the list's.
+        let held = ManuallyDrop::new(unsafe { GRef::from_raw(NonNull::from(g)) });
+        GRef::clone(&held)
     }
 }

@@ -107,6 +107,9 @@ pub(crate) struct M {
     pub(crate) adoptees: AtomicUsize,
     /// Whether `adopted_by` is set, to be asked without the lock. Written under it.
     pub(crate) is_adopted: AtomicBool,
+    /// What dumps ask of this M.
+    #[cfg(feature = "frames")]
+    pub(crate) survey: crate::trace::Survey,
     /// Touched by this M's thread alone, through [`CurrentM`].
     local: Local,
 }
@@ -143,6 +146,8 @@ impl M {
             adopted_by: Lock::new(None),
             adoptees: AtomicUsize::new(0),
             is_adopted: AtomicBool::new(false),
+            #[cfg(feature = "frames")]
+            survey: crate::trace::Survey::new(),
             local: Local::new(),
         })
     }

@@ -153,6 +153,8 @@ impl CurrentM {
 
     pub(super) fn fire_timers(&self) -> usize {
         self.sched().errands.run(self);
+        #[cfg(feature = "frames")]
+        self.answer_survey();
         if self.timers.next_ns() == crate::timers::NEVER {
             return 0;
         }

@@ -29,8 +29,8 @@
 //!
 //! Who cannot ([`Rest::Cannot`]): whoever said so ([`crate::GoBuilder::restable`]); who is in a
 //! [`crate::scope()`], because its children use its frame ([`Pin`]); who parked on another stack
-//! ([`crate::with_stack`]); what a place starts of which a stack was touched by another thread while
-//! it was at rest ([`sites`]); memory that somebody has locked.
+//! ([`crate::with_stack`], or a poll that blocks); what a place starts of which a stack was touched by another
+//! thread while it was at rest ([`sites`]); memory that somebody has locked.
 //!
 //! Rejected: a list of parked goroutines, entered at each park and left at each wake: two neighbours' cache
 //! lines each, some per cent of a round trip through a channel, for an order that only matters among those
@@ -48,8 +48,8 @@ use crate::m::CurrentM;
 use crate::runtime;
 use crate::sched::Sched;
 use crate::timers::NEVER;
-pub use millpond_stack::RestStats;
 use millpond_stack::{Parked, Pool};
+pub use millpond_stack::{RestStats, RestTimes};
 use note::Why;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;

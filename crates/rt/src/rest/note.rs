@@ -29,6 +29,7 @@ pub(crate) enum Why {
     OtherStack = 3,
     Touched = 4,
     Refused = 5,
+    Poll = 6,
 }
 
 /// Whether a goroutine's stack is at rest.
@@ -70,6 +71,14 @@ impl Note {
         self.why(why);
     }
 
+    /// It is on its own stack, if it was not before.
+    pub(super) fn on_own_stack(&self) {
+        let why = self.0.load(Ordering::Relaxed) >> 24;
+        if why == Why::OtherStack as u32 || why == Why::Poll as u32 {
+            self.forget();
+        }
+    }
+
     /// Nothing keeps it warm any more.
     pub(super) fn forget(&self) {
         self.why(Why::Warm);
@@ -83,6 +92,7 @@ impl Note {
             3 => Rest::Cannot("it waits on the stack of with_stack"),
             4 => Rest::Cannot("another thread has touched one started there"),
             5 => Rest::Cannot("the kernel refused: is memory of it locked?"),
+            6 => Rest::Cannot("it waits in a poll of block_on"),
             _ if !restable => Rest::Cannot("Builder::restable(false)"),
             _ => Rest::Warm,
         }
@@ -106,10 +116,15 @@ mod tests {
         assert!(matches!(note.read(false), Rest::Cannot(why) if why.contains("restable")));
         note.at_rest(640);
         assert_eq!((note.read(true), note.live_bytes()), (Rest::AtRest, Some(640)));
-        for why in [Why::Scope, Why::OtherStack, Why::Touched, Why::Refused] {
+        for why in [Why::Scope, Why::OtherStack, Why::Touched, Why::Refused, Why::Poll] {
             note.cannot(why);
             assert!(matches!(note.read(true), Rest::Cannot(_)), "{why:?}");
         }
+        note.on_own_stack();
+        assert!(matches!(note.read(true), Rest::Warm));
+        note.cannot(Why::Scope);
+        note.on_own_stack();
+        assert!(matches!(note.read(true), Rest::Cannot(why) if why.contains("scope")));
         note.forget();
         assert_eq!((note.read(true), note.live_bytes()), (Rest::Warm, Some(640)));
     }

@@ -8,6 +8,7 @@ use super::note::Why;
 use super::{BUSY_FACTOR, sites};
 use crate::g::{G, Status};
 use crate::m::CurrentM;
+use crate::poll_stack::Ground;
 use crate::timers::NEVER;
 use millpond_stack::{Parked, lookup};
 use std::sync::atomic::Ordering;
@@ -212,9 +213,11 @@ impl CurrentM {
         let shrunk = (g.since_ns() >> 20) as u16 | 1;
         let below = |sp| (exec.shrunk.replace(shrunk) != shrunk).then_some(sp);
         let Some(sp) = exec.saved_sp() else {
-            g.rest.cannot(Why::OtherStack);
+            let polls = exec.ground.get() == Ground::Poll;
+            g.rest.cannot(if polls { Why::Poll } else { Why::OtherStack });
             return Verdict::Keep(None);
         };
+        g.rest.on_own_stack();
         let live_bytes = lookup(sp).map_or(0, |slot| slot.base - sp);
         let room = surplus > 0 && only.is_none_or(|chunk| chunk == sp >> CHUNK_SHIFT);
         if !room || g.spec.system || !g.spec.restable || exec.pins.get() > 0 {
@@ -248,8 +251,9 @@ impl CurrentM {
         let touched = unsafe { pool.wake(sp) };
         // SAFETY: at rest, so it was laid down in this registry.
         unsafe { registry.get_up(g) };
-        drop(registry);
+        // Under the lock: as long as others see it at rest there, it is.
         g.rest.forget();
+        drop(registry);
         if touched {
             sites::of(g.spec.location, &self.local().rest).is_touched();
         }

@@ -94,7 +94,7 @@ pub(crate) struct Block(usize);
 ///
 /// # Safety
 /// They must be readable, and part of a stack.
-unsafe fn words(sp: usize, base: usize) -> impl ExactSizeIterator<Item = u64> + Clone {
+pub(super) unsafe fn words(sp: usize, base: usize) -> impl ExactSizeIterator<Item = u64> + Clone {
     let count = (base - sp) / 8;
     (0..count).map(move |index| {
         // SAFETY: the caller's promise. Atomic, because other threads may hold references into

@@ -32,7 +32,7 @@ mod word;
 pub use block::Origin;
 pub(crate) use engine::Engine;
 pub use engine::Parked;
-pub use stats::RestStats;
+pub use stats::{RestStats, RestTimes};
 pub(crate) use table::Table;
 
 use crate::class::GUARD_BYTES;
@@ -215,6 +215,34 @@ impl Pool {
         }
         engine.counters.shrunk(dead.len());
         dead.len()
+    }
+
+    /// Reads words of a suspended stack, from `at` upwards, for whoever wants to know what is on it: from the
+    /// stack, or from its copy if it is at rest, which it stays. At most `most` are appended to `words`, and none
+    /// if `at` lies in no stack, or below what is live on one at rest.
+    ///
+    /// Any thread may do this. What other threads write to the stack meanwhile may be missing.
+    ///
+    /// # Safety
+    /// The stack belongs to a suspended coroutine, which is neither resumed nor [put to rest](Self::rest) nor
+    /// [woken](Self::wake) by its owner meanwhile. (Others may touch it, and so put it back.)
+    pub unsafe fn read(&self, at: usize, most: usize, words: &mut Vec<u64>) {
+        let at = at.next_multiple_of(8);
+        let Some((region, slot, limit, base)) = Region::find(at) else { return };
+        if !(limit + GUARD_BYTES..base).contains(&at) {
+            return;
+        }
+        let end = base.min(at.saturating_add(most.saturating_mul(8)));
+        let away = region.table().map(|table| table.slot(slot).block()).filter(|&copy| copy != 0);
+        let Some(address) = away else {
+            // SAFETY: above the guard, and its pages do not go away meanwhile, as the caller promises.
+            return words.extend(unsafe { block::words(at, end) });
+        };
+        // SAFETY: the word holds it, and its owner, who alone frees it, does not take it meanwhile.
+        let copy = unsafe { Block::at(address) };
+        if let Some(below) = at.checked_sub(base - copy.live_bytes()) {
+            words.extend(copy.unpack(base).skip(below / 8).take((end - at) / 8));
+        }
     }
 
     /// What rest has done in this pool.
