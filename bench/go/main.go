@@ -51,6 +51,7 @@ var rows = map[string]func(args) outcome{
 	"mutex":          mutex,
 	"sieve":          sieve,
 	"echo":           echo,
+	"echo_4k":        echo4k,
 	"http":           hello,
 }
 

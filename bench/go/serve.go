@@ -11,6 +11,9 @@ import (
 // messageBytes is the buffer with which an echo server reads, as in the other programs.
 const messageBytes = 1024
 
+// naiveBytes is the buffer of a handler that nobody has thought about.
+const naiveBytes = 4096
+
 // listen announces where, and ends the process when standard input is closed.
 func listen() net.Listener {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -25,7 +28,11 @@ func listen() net.Listener {
 	return listener
 }
 
-func echo(a args) outcome {
+func echo(a args) outcome { return serve(a, messageBytes) }
+
+func echo4k(a args) outcome { return serve(a, naiveBytes) }
+
+func serve(a args, bufferBytes int) outcome {
 	listener := listen()
 	if ms := a["burn_ms"]; ms > 0 {
 		go func() {
@@ -40,13 +47,13 @@ func echo(a args) outcome {
 		if err != nil {
 			refuse(err.Error())
 		}
-		go echoUntilClosed(conn)
+		go echoUntilClosed(conn, bufferBytes)
 	}
 }
 
-func echoUntilClosed(conn net.Conn) {
+func echoUntilClosed(conn net.Conn, bufferBytes int) {
 	defer conn.Close()
-	buf := make([]byte, messageBytes)
+	buf := make([]byte, bufferBytes)
 	for {
 		got, err := conn.Read(buf)
 		if err != nil {

@@ -23,8 +23,8 @@ mod memory;
 mod server;
 
 pub use control::control;
-pub use memory::{footprint_bytes, per_item_bytes};
-pub use server::{MESSAGE_BYTES, announce, burn, raise_limits, serve_forever};
+pub use memory::{footprint_bytes, footprint_of, per_item_bytes};
+pub use server::{MESSAGE_BYTES, NAIVE_BYTES, announce, burn, raise_limits, serve_forever};
 
 use std::process::ExitCode;
 use std::time::Duration;

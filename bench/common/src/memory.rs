@@ -7,7 +7,16 @@
 
 /// `VmRSS + VmPTE` of this process, in bytes; 0 where there is no `/proc`.
 pub fn footprint_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    footprint("self")
+}
+
+/// The same of another process; 0 if there is none of that number.
+pub fn footprint_of(pid: u64) -> u64 {
+    footprint(&pid.to_string())
+}
+
+fn footprint(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let kilobytes = ["VmRSS:", "VmPTE:"].iter().map(|key| field(&status, key));
     kilobytes.sum::<u64>() * 1024
 }
@@ -32,6 +41,8 @@ mod tests {
         let block = vec![1_u8; 64 << 20];
         assert!(footprint_bytes() >= before + (block.len() as u64) / 2);
         assert!(per_item_bytes(before, 1 << 20) >= 32);
+        assert!(footprint_of(u64::from(std::process::id())) > before);
+        assert_eq!(footprint_of(u64::MAX), 0);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// The buffer with which an echo server reads. A message of the load fits into it.
 pub const MESSAGE_BYTES: usize = 1024;
 
+/// The buffer of a handler that nobody has thought about: a page, held by every connection.
+pub const NAIVE_BYTES: usize = 4096;
+
 /// Says where the server listens, and ends the process when standard input is closed.
 pub fn announce(addr: SocketAddr) {
     println!("listening {addr}");

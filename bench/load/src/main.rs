@@ -1,7 +1,8 @@
 //! The load generator: one program for the echo servers of all runtimes.
 //!
-//! `bench-load echo port=N conns=N ms=N warm_ms=N pid=N [hot=N] [every_us=N]`, and `bench-load control each=N`,
-//! which is the control of the whole table ([`bench_common::control`]).
+//! `bench-load echo port=N conns=N ms=N warm_ms=N pid=N [hot=N] [every_us=N]`, `bench-load idle port=N conns=N
+//! pid=N` ([`idle`]), and `bench-load control each=N`, which is the control of the whole table
+//! ([`bench_common::control`]).
 //!
 //! 1. all connections are made, one after another, so that every server accepts them in the same order
 //!    ([`connect`]);
@@ -23,6 +24,7 @@
 mod connection;
 mod driver;
 mod histogram;
+mod idle;
 mod process;
 
 use bench_common::{Args, Outcome, raise_limits};
@@ -43,11 +45,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const THREADS: usize = 2;
 
 fn main() -> ExitCode {
-    bench_common::main(&[("control", bench_common::control), ("echo", echo)])
+    bench_common::main(&[
+        ("control", bench_common::control),
+        ("echo", |args| or_end(run(args))),
+        ("idle", |args| or_end(idle::run(args))),
+    ])
 }
 
-fn echo(args: &Args) -> Outcome {
-    match run(args) {
+fn or_end(outcome: io::Result<Outcome>) -> Outcome {
+    match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("bench-load: {error}");

@@ -26,6 +26,7 @@ const ROWS: &[Row] = &[
     ("mutex", |args| run(talk::mutex, args)),
     ("sieve", |args| run(talk::sieve, args)),
     ("echo", |args| run(serve::echo, args)),
+    ("echo_4k", |args| run(serve::echo_4k, args)),
     ("http", |args| run(serve::http, args)),
 ];
 

@@ -6,7 +6,7 @@
 //! computes for that long in each second.
 
 use crate::spawn::go;
-use bench_common::{Args, MESSAGE_BYTES, Outcome, announce, burn, raise_limits};
+use bench_common::{Args, MESSAGE_BYTES, NAIVE_BYTES, Outcome, announce, burn, raise_limits};
 use may::coroutine::sleep;
 use may::net::{TcpListener, TcpStream};
 use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
@@ -15,6 +15,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub(crate) fn echo(args: &Args) -> Outcome {
+    serve(args, MESSAGE_BYTES)
+}
+
+pub(crate) fn echo_4k(args: &Args) -> Outcome {
+    serve(args, NAIVE_BYTES)
+}
+
+fn serve(args: &Args, buffer_bytes: usize) -> Outcome {
     raise_limits();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     announce(listener.local_addr().expect("it is bound"));
@@ -28,13 +36,13 @@ pub(crate) fn echo(args: &Args) -> Outcome {
     }
     loop {
         let (conn, _peer) = listener.accept().expect("there are descriptors");
-        go(move || echo_until_closed(conn));
+        go(move || echo_until_closed(conn, buffer_bytes));
     }
 }
 
-fn echo_until_closed(mut conn: TcpStream) -> io::Result<()> {
+fn echo_until_closed(mut conn: TcpStream, buffer_bytes: usize) -> io::Result<()> {
     conn.set_nodelay(true)?;
-    let mut buf = vec![0; MESSAGE_BYTES];
+    let mut buf = vec![0; buffer_bytes];
     loop {
         let got = conn.read(&mut buf)?;
         if got == 0 {

@@ -32,6 +32,8 @@ const ROWS: &[Row] = &[
     ("task_sleepers", |args| run(task::sleepers, args)),
     ("task_idle", |args| run(task::idle, args)),
     ("echo", |args| run(serve::echo, args)),
+    ("echo_4k", |args| run(serve::echo_4k, args)),
+    ("echo_ready", |args| run(serve::echo_ready, args)),
     ("http", |args| run(serve::http, args)),
     ("http_service", |args| run(serve::http_service, args)),
 ];

@@ -2,10 +2,12 @@
 //!
 //! - `echo`: the program of the README, a goroutine and a buffer for each connection. With `burn_ms=N` one more
 //!   goroutine computes for that long in each second and calls nothing of ours.
+//! - `echo_4k`: the same with a buffer of 4 KiB, for what an idle connection costs whose handler nobody has thought
+//!   about; `echo_ready` waits for readiness and borrows its buffer then.
 //! - `http`: hyper alone, one connection in one goroutine: what the row on tokio does.
 //! - `http_service`: the server that users get, with its limits and time-outs, as `millpond serve` uses it.
 
-use bench_common::{Args, MESSAGE_BYTES, Outcome, announce, burn, raise_limits};
+use bench_common::{Args, MESSAGE_BYTES, NAIVE_BYTES, Outcome, announce, burn, raise_limits};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -13,10 +15,12 @@ use hyper::service::service_fn;
 use millpond::net::{TcpListener, TcpStream};
 use millpond::service::http::{self, Limits, Reply, StatusCode};
 use millpond::service::{Acceptor, Connections, Manner};
+use millpond::sync::Pool;
 use millpond::{block_on, go, time};
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,6 +34,18 @@ fn listen() -> TcpListener {
 }
 
 pub(crate) fn echo(args: &Args) -> Outcome {
+    serve(args, echo_until_closed::<MESSAGE_BYTES>)
+}
+
+pub(crate) fn echo_4k(args: &Args) -> Outcome {
+    serve(args, echo_until_closed::<NAIVE_BYTES>)
+}
+
+pub(crate) fn echo_ready(args: &Args) -> Outcome {
+    serve(args, echo_when_ready)
+}
+
+fn serve(args: &Args, handler: fn(TcpStream) -> io::Result<()>) -> Outcome {
     let listener = listen();
     if let Some(ms) = args.find("burn_ms") {
         drop(go(move || {
@@ -41,13 +57,13 @@ pub(crate) fn echo(args: &Args) -> Outcome {
     }
     loop {
         let (conn, _peer) = listener.accept().expect("there are descriptors");
-        drop(go(move || echo_until_closed(conn)));
+        drop(go(move || handler(conn)));
     }
 }
 
-fn echo_until_closed(mut conn: TcpStream) -> io::Result<()> {
+fn echo_until_closed<const BUFFER: usize>(mut conn: TcpStream) -> io::Result<()> {
     conn.set_nodelay(true)?;
-    let mut buf = [0; MESSAGE_BYTES];
+    let mut buf = [0; BUFFER];
     loop {
         let got = conn.read(&mut buf)?;
         if got == 0 {
@@ -55,6 +71,27 @@ fn echo_until_closed(mut conn: TcpStream) -> io::Result<()> {
         }
         conn.write_all(&buf[..got])?;
     }
+}
+
+/// Buffers, of which a connection has one only while it has something to say.
+static BUFFERS: LazyLock<Pool<Box<[u8]>>> =
+    LazyLock::new(|| Pool::new(|| vec![0; NAIVE_BYTES].into()));
+
+fn echo_when_ready(conn: TcpStream) -> io::Result<()> {
+    conn.set_nodelay(true)?;
+    loop {
+        conn.readable()?;
+        if !echo_once(&conn)? {
+            return Ok(());
+        }
+    }
+}
+
+fn echo_once(mut conn: &TcpStream) -> io::Result<bool> {
+    let mut buf = BUFFERS.get();
+    let got = conn.read(&mut buf)?;
+    conn.write_all(&buf[..got])?;
+    Ok(got > 0)
 }
 
 /// A body of one piece.

@@ -30,6 +30,7 @@ const ROWS: &[Row] = &[
     ("mutex", |args| run(talk::mutex(args.clone()))),
     ("sieve", |args| run(talk::sieve(args.clone()))),
     ("echo", |args| run(serve::echo(args.clone()))),
+    ("echo_4k", |args| run(serve::echo_4k(args.clone()))),
 ];
 
 static EXECUTOR: Executor<'static> = Executor::new();

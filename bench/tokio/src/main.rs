@@ -29,6 +29,8 @@ const ROWS: &[Row] = &[
     ("mutex", |args| run(talk::mutex(args.clone()))),
     ("sieve", |args| run(talk::sieve(args.clone()))),
     ("echo", |args| run(serve::echo(args.clone()))),
+    ("echo_4k", |args| run(serve::echo_4k(args.clone()))),
+    ("echo_ready", |_| run(serve::echo_ready())),
     ("http", |_| run(serve::http())),
 ];
 

@@ -1,9 +1,10 @@
 //! The servers: an echo, and HTTP's hello by hyper.
 //!
-//! A task and a buffer for each connection; hyper over `hyper_util`'s adapter, as its own examples do it. With
-//! `burn_ms=N` one more task computes for that long in each second, without an await in between.
+//! A task and a buffer for each connection, or with `echo_ready` a buffer while there is something to read; hyper over
+//! `hyper_util`'s adapter, as its own examples do it. With `burn_ms=N` one more task computes for that long in each
+//! second, without an await in between.
 
-use bench_common::{Args, MESSAGE_BYTES, Outcome, announce, burn, raise_limits};
+use bench_common::{Args, MESSAGE_BYTES, NAIVE_BYTES, Outcome, announce, burn, raise_limits};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -28,6 +29,22 @@ async fn listen() -> TcpListener {
 }
 
 pub(crate) async fn echo(args: Args) -> Outcome {
+    serve::<MESSAGE_BYTES>(args).await
+}
+
+pub(crate) async fn echo_4k(args: Args) -> Outcome {
+    serve::<NAIVE_BYTES>(args).await
+}
+
+pub(crate) async fn echo_ready() -> Outcome {
+    let listener = listen().await;
+    loop {
+        let (conn, _peer) = listener.accept().await.expect("there are descriptors");
+        spawn(echo_when_ready(conn));
+    }
+}
+
+async fn serve<const BUFFER: usize>(args: Args) -> Outcome {
     let listener = listen().await;
     if let Some(ms) = args.find("burn_ms") {
         spawn(async move {
@@ -39,19 +56,41 @@ pub(crate) async fn echo(args: Args) -> Outcome {
     }
     loop {
         let (conn, _peer) = listener.accept().await.expect("there are descriptors");
-        spawn(echo_until_closed(conn));
+        spawn(echo_until_closed::<BUFFER>(conn));
     }
 }
 
-async fn echo_until_closed(mut conn: TcpStream) -> io::Result<()> {
+async fn echo_until_closed<const BUFFER: usize>(mut conn: TcpStream) -> io::Result<()> {
     conn.set_nodelay(true)?;
-    let mut buf = [0; MESSAGE_BYTES];
+    let mut buf = [0; BUFFER];
     loop {
         let got = conn.read(&mut buf).await?;
         if got == 0 {
             return Ok(());
         }
         conn.write_all(&buf[..got]).await?;
+    }
+}
+
+async fn echo_when_ready(conn: TcpStream) -> io::Result<()> {
+    conn.set_nodelay(true)?;
+    loop {
+        conn.readable().await?;
+        match echo_once(&conn) {
+            Ok(false) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// No future: the buffer is not part of the task.
+fn echo_once(conn: &TcpStream) -> io::Result<bool> {
+    let mut buf = [0; NAIVE_BYTES];
+    let got = conn.try_read(&mut buf)?;
+    match conn.try_write(&buf[..got])? {
+        put if put == got => Ok(got > 0),
+        put => Err(io::Error::other(format!("{put} of {got} bytes were written"))),
     }
 }
 

@@ -50,6 +50,31 @@ fn rounds_in_one_process_find_all_bytes_and_need_no_more_each_time() {
     assert!(parked[3] < parked[1] + (8 << 20), "{parked:?}");
 }
 
+/// A part of the promise of a million: what one takes at rest, what all take at the worst moment, and that the
+/// last round takes no more than the second.
+#[test]
+fn parked_goroutines_keep_to_their_part_of_the_promise_round_after_round() {
+    const COUNT: u64 = 20_000;
+    // Bytes each, what every process has included; an unoptimised build has more on its stacks.
+    let (most, most_at_peak) =
+        if cfg!(debug_assertions) { (1200, 90 << 20) } else { (900, 66 << 20) };
+    let out = millpond()
+        .args(["million", "--count", &COUNT.to_string(), "--rounds", "4", "--json"])
+        .env("MILLPOND_WARM", "32")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let figures = json(&String::from_utf8_lossy(&out.stdout));
+    assert_eq!(figures["verified"], COUNT, "{figures}");
+    assert!(figures["bytes_per_goroutine"].as_u64().unwrap() <= most, "{figures}");
+    let parked = figures["parked_bytes_by_round"].as_array().unwrap();
+    let parked: Vec<u64> = parked.iter().map(|bytes| bytes.as_u64().unwrap()).collect();
+    assert!(parked[3] < parked[1] + (4 << 20), "{parked:?}");
+    // Warm, they would all take 80 MiB, and unoptimised 160.
+    let peak = figures["peak_bytes"].as_u64().unwrap();
+    assert!(peak < most_at_peak, "{figures}");
+}
+
 #[test]
 fn the_table_has_a_row_for_each_figure() {
     let (status, out, err) = run(&["million", "--count", "100"]);

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub const OPEN_STEP_BYTES: usize = 32 << 20;
 
 /// Entries of one `process_madvise` call; the kernel takes at most 1024.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// "This thread's process" in the place of a pidfd (Linux 6.14). A real pidfd would be inherited
 /// over `fork` and would then let the child discard its parent's memory.

@@ -41,6 +41,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// Bytes of a page. Stacks are refused on kernels with others.
 pub const PAGE_BYTES: usize = 4096;
 
+/// Ranges that [`mark`] marks with one call.
+pub const MOST_MARKED: usize = mem::BATCH;
+
 const MADV_GUARD_INSTALL: i32 = 102;
 const MADV_GUARD_REMOVE: i32 = 103;
 const MADV_WIPEONFORK: i32 = 18;
@@ -104,7 +107,7 @@ pub unsafe fn discard(range: Range<usize>) -> io::Result<()> {
 /// # Errors
 /// Whatever `madvise` says; some may then be marked.
 pub unsafe fn mark(ranges: &[Range<usize>]) -> io::Result<()> {
-    for batch in ranges.chunks(32) {
+    for batch in ranges.chunks(MOST_MARKED) {
         // SAFETY: the caller's promise.
         let done = match batch.len() {
             1 => 0,

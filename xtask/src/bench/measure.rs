@@ -4,11 +4,14 @@
 //! |---|---|
 //! | alone, control | the program, which times itself |
 //! | load | the server, and our load generator, which also reads the server's processor time |
+//! | idle | the same; its connections speak once, and it reads the server's memory |
 //! | wrk | the server, and `wrk` |
+//! | million | `millpond million`, and its report |
 //!
 //! Every run has processes of its own, so no run profits from what another has warmed, and a runtime that dies
 //! takes one figure with it. A wrong answer is a failure like any other.
 
+use super::million;
 use super::process::{self, Failure, Fields, Server};
 use super::programs::Programs;
 use super::row::{Column, Figure, Kind, Row};
@@ -22,7 +25,22 @@ pub fn run(programs: &Programs, row: &Row, column: Column, quick: bool) -> Resul
     let fields = match row.kind {
         Kind::Alone => alone(programs.command(column).arg(name), row, quick)?,
         Kind::Control => alone(programs.load().arg(name), row, quick)?,
-        Kind::Load(extra) => load(programs, row, extra, column, name, quick)?,
+        Kind::Load(extra) => {
+            let server = Server::start(numbers(programs.command(column).arg(name), row, quick))?;
+            load(programs, row, "echo", extra, &server, quick)?
+        }
+        Kind::Idle => {
+            let server = Server::start(programs.command(column).arg(name))?;
+            load(programs, row, "idle", &[], &server, quick)?
+        }
+        Kind::Million(live) => {
+            let mut command = programs.command_line();
+            command.args([name, "--json", "--live", &live.to_string()]);
+            for (option, ..) in row.numbers {
+                command.args([format!("--{option}"), row.number(option, quick).to_string()]);
+            }
+            million::parse(&process::output_within(&mut command, million::LIMIT)?)?
+        }
         Kind::Wrk(connections) => {
             let server = Server::start(programs.command(column).arg(name))?;
             let secs = row.number("secs", quick);
@@ -40,14 +58,13 @@ fn alone(command: &mut Command, row: &Row, quick: bool) -> Result<Fields, Failur
 fn load(
     programs: &Programs,
     row: &Row,
+    what: &str,
     extra: &[(&str, u64)],
-    column: Column,
-    name: &str,
+    server: &Server,
     quick: bool,
 ) -> Result<Fields, Failure> {
-    let server = Server::start(numbers(programs.command(column).arg(name), row, quick))?;
     let mut load = programs.load();
-    numbers(load.arg("echo"), row, quick);
+    numbers(load.arg(what), row, quick);
     load.args(extra.iter().map(|(key, value)| format!("{key}={value}")));
     load.args([format!("port={}", server.port()?), format!("pid={}", server.pid())]);
     Fields::parse(&process::output(&mut load)?)

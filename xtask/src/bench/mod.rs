@@ -10,17 +10,19 @@
 //! status is 1 if a run failed or answered wrongly. A missed target is a result and no failure: it stands in the
 //! table.
 //!
-//! `bench alloc` is a table of its own ([`alloc`]).
+//! `bench alloc` is a table of its own ([`alloc`]), and so is `bench rest-cost` ([`rest_cost`]).
 //!
 //! Rejected: all rounds of one runtime after another, which would compare the machine of now with that of ten
 //! minutes ago; and means, which a single neighbour can move.
 
 mod alloc;
 mod measure;
+mod million;
 mod options;
 mod process;
 mod programs;
 mod report;
+mod rest_cost;
 mod row;
 mod rows;
 mod stats;
@@ -41,6 +43,11 @@ pub use options::USAGE;
 pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
     if let Some(("alloc", rest)) = arguments.split_first().map(|(first, rest)| (&first[..], rest)) {
         return alloc::run(root, rest);
+    }
+    if let Some(("rest-cost", rest)) =
+        arguments.split_first().map(|(first, rest)| (&first[..], rest))
+    {
+        return rest_cost::run(root, rest);
     }
     let options = Options::parse(arguments)?;
     if options.list {

@@ -9,7 +9,7 @@ use crate::Problem;
 
 /// How to call it.
 pub const USAGE: &str = "usage: cargo xtask bench [--list] [--quick] [--rounds N] [--only RUNTIME]… [--go PATH] \
-                         [--json FILE] [NAME…]";
+                         [--json FILE] [NAME…], or `bench alloc`, or `bench rest-cost` with the same options";
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -63,6 +63,12 @@ impl Options {
             options.rounds = if options.quick { 2 } else { 5 };
         }
         Ok(options)
+    }
+
+    /// The same rows, on this runtime only.
+    pub fn only(mut self, column: Column) -> Options {
+        self.columns = vec![column];
+        self
     }
 
     /// The rows that were asked for.

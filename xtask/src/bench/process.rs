@@ -56,7 +56,8 @@ pub fn output(command: &mut Command) -> Result<String, Failure> {
     output_within(command, LIMIT)
 }
 
-fn output_within(command: &mut Command, limit: Duration) -> Result<String, Failure> {
+/// The same, for a run that may take longer than others.
+pub fn output_within(command: &mut Command, limit: Duration) -> Result<String, Failure> {
     let mut child = spawn(command.stdin(Stdio::null()))?;
     let out = read_all(child.stdout.take());
     let err = read_all(child.stderr.take());

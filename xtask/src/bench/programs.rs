@@ -7,9 +7,10 @@
 //! A missing `go` or `wrk` is no error: it is said once, with how to get it, and its column or rows stay empty.
 
 use super::options::Options;
-use super::row::Column;
+use super::row::{Column, Kind};
 use crate::Problem;
 use crate::cargo::{self, Workspace};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,6 +21,10 @@ const GET_WRK: &str = "`apt-get install wrk`, or your system's package of that n
 /// What can be run.
 pub struct Programs {
     folder: PathBuf,
+    /// The `millpond` command line, if a row needs it.
+    command_line: PathBuf,
+    /// What Millpond's programs find in their environment besides.
+    pub setting: Option<(&'static str, &'static str)>,
     /// Whether the Go program was built.
     go: bool,
     /// Whether `wrk` answers.
@@ -33,11 +38,17 @@ pub struct Programs {
 impl Programs {
     /// Builds what the options ask for.
     pub fn build(root: &Path, options: &Options) -> Result<Programs, Problem> {
-        let target = Workspace::load(root)?.target.join("bench");
-        build_rust(root, &target)?;
+        let own_target = Workspace::load(root)?.target;
+        let target = own_target.join("bench");
+        build_rust(&root.join("bench"), &["--target-dir".as_ref(), target.as_ref()])?;
+        if options.rows().any(|row| matches!(row.kind, Kind::Million(_))) {
+            build_rust(root, &["--package".as_ref(), "millpond-cli".as_ref()])?;
+        }
         let folder = target.join("release");
         let mut programs = Programs {
             folder,
+            command_line: own_target.join("release/millpond"),
+            setting: None,
             go: false,
             wrk: false,
             missing: Vec::new(),
@@ -66,7 +77,14 @@ impl Programs {
 
     /// The program of a column.
     pub fn command(&self, column: Column) -> Command {
-        self.named(column.name())
+        let mut command = self.named(column.name());
+        command.envs(self.setting.filter(|_| column == Column::Millpond));
+        command
+    }
+
+    /// The `millpond` command line.
+    pub fn command_line(&self) -> Command {
+        Command::new(&self.command_line)
     }
 
     /// The load generator.
@@ -79,9 +97,9 @@ impl Programs {
     }
 }
 
-fn build_rust(root: &Path, target: &Path) -> Result<(), Problem> {
-    let mut command = cargo::command(&root.join("bench"));
-    command.args(["build", "--release", "--target-dir"]).arg(target);
+fn build_rust(workspace: &Path, arguments: &[&OsStr]) -> Result<(), Problem> {
+    let mut command = cargo::command(workspace);
+    command.args(["build", "--release"]).args(arguments);
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("bench: building the programs: {status}").into()),

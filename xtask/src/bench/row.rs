@@ -57,7 +57,7 @@ pub enum Unit {
     Nanoseconds,
     /// Seconds of the clock.
     Seconds,
-    /// Bytes.
+    /// Bytes, from a million on in millions.
     Bytes,
     /// Events in a second.
     PerSecond,
@@ -71,7 +71,8 @@ impl Unit {
             Unit::Nanoseconds if value < 1e6 => format!("{} µs", three(value / 1e3)),
             Unit::Nanoseconds => format!("{} ms", three(value / 1e6)),
             Unit::Seconds => format!("{} s", three(value)),
-            Unit::Bytes => format!("{value:.0} B"),
+            Unit::Bytes if value < 1e6 => format!("{value:.0} B"),
+            Unit::Bytes => format!("{} MB", three(value / 1e6)),
             Unit::PerSecond if value < 1e3 => three(value),
             Unit::PerSecond => format!("{} k", three(value / 1e3)),
         }
@@ -134,8 +135,12 @@ pub enum Kind {
     Control,
     /// A server, and our load generator with these numbers.
     Load(&'static [(&'static str, u64)]),
+    /// A server, and our load generator, whose connections speak once and then stand.
+    Idle,
     /// A server, and `wrk` with so many connections.
     Wrk(u64),
+    /// `millpond million`, with so many bytes live on each stack.
+    Million(u64),
 }
 
 /// Computes the answer of a row from its numbers, which it asks for by name.
@@ -191,6 +196,7 @@ mod tests {
             (Unit::Nanoseconds, 12_340_000.0, "12.3 ms"),
             (Unit::Seconds, 0.2034, "0.20 s"),
             (Unit::Bytes, 208.6, "209 B"),
+            (Unit::Bytes, 626_400_000.0, "626 MB"),
             (Unit::PerSecond, 312_800.0, "313 k"),
             (Unit::PerSecond, 99.9, "99.9"),
         ];

@@ -35,6 +35,61 @@ const WALL: Metric = Metric { unit: Unit::Seconds, figure: Figure::Wall, ..PER_O
 
 const BYTES: Metric = Metric { unit: Unit::Bytes, figure: Figure::Field("bytes"), ..PER_OPERATION };
 
+/// Bounds of what an idle connection costs its server: with a buffer that is borrowed, and with one of 4 KiB that
+/// its handler holds.
+const READY_CONNECTION_BYTES: f64 = 1.3 * 1024.0;
+const NAIVE_CONNECTION_BYTES: f64 = 5.9 * 1024.0;
+
+/// Bounds of a million parked goroutines: with what they have on their stacks anyway, with 256 bytes more, and
+/// of both at any moment.
+const MILLION_BYTES: f64 = 642e6;
+const MILLION_LIVE_BYTES: f64 = 900e6;
+const MILLION_PEAK_BYTES: f64 = (1 << 30) as f64;
+
+/// Of rounds after the second; the first has what the heap did not need before.
+const MILLION_GROWTH_BYTES: f64 = 8e6;
+
+const MILLION: &[Number] = &[("count", 1_000_000, 50_000), ("rounds", 10, 3)];
+
+/// `millpond million`, ten rounds in one process.
+macro_rules! million {
+    ($name:literal, $title:literal, $live:literal, $most:ident) => {
+        Row {
+            name: $name,
+            title: $title,
+            kind: Kind::Million($live),
+            numbers: MILLION,
+            on: &[(Millpond, "million")],
+            check: |n| n("count"),
+            metrics: &[
+                Metric {
+                    what: "parked, last round",
+                    figure: Figure::Field("parked_bytes"),
+                    targets: &[Below($most)],
+                    ..BYTES
+                },
+                Metric {
+                    what: "peak",
+                    figure: Figure::Field("peak_bytes"),
+                    targets: &[Below(MILLION_PEAK_BYTES)],
+                    ..BYTES
+                },
+                Metric {
+                    what: "growth from the second round on",
+                    figure: Figure::Field("growth_bytes"),
+                    targets: &[Below(MILLION_GROWTH_BYTES)],
+                    ..BYTES
+                },
+                Metric { what: "to rest", figure: Figure::Field("rest_ns"), ..PER_OPERATION },
+                Metric { what: "to wake", figure: Figure::Field("wake_ns"), ..PER_OPERATION },
+            ],
+            ..ROW
+        }
+    };
+}
+
+const IDLE_CONNECTIONS: &[Number] = &[("conns", 19_000, 1000)];
+
 const TWENTY: Metric = Metric { statistic: Statistic::P95, ..PER_OPERATION };
 
 /// The same program on all five.
@@ -304,6 +359,33 @@ pub const ROWS: &[Row] = &[
         metrics: &[Metric { targets: &[AtMost(1.0, Go)], ..P99 }],
         ..ROW
     },
+    Row {
+        name: "idle-tcp-4k",
+        title: "19,000 idle connections, a buffer of 4 KiB each",
+        kind: Kind::Idle,
+        numbers: IDLE_CONNECTIONS,
+        on: everywhere!("echo_4k"),
+        check: |n| n("conns"),
+        metrics: &[Metric { targets: &[Below(NAIVE_CONNECTION_BYTES)], ..BYTES }],
+        ..ROW
+    },
+    Row {
+        name: "idle-tcp-ready",
+        title: "19,000 idle connections, a buffer when there is something to read",
+        kind: Kind::Idle,
+        numbers: IDLE_CONNECTIONS,
+        on: &[(Millpond, "echo_ready"), (Tokio, "echo_ready")],
+        check: |n| n("conns"),
+        metrics: &[Metric { targets: &[Below(READY_CONNECTION_BYTES)], ..BYTES }],
+        ..ROW
+    },
+    million!("million", "a million parked goroutines, ten times", 0, MILLION_BYTES),
+    million!(
+        "million-live-256",
+        "a million with 256 B more on the stack, ten times",
+        256,
+        MILLION_LIVE_BYTES
+    ),
     Row {
         name: "http-64",
         title: "HTTP hello, 64 connections",

@@ -100,6 +100,7 @@ fn measure(args: &Million, bar: &ProgressBar) -> io::Result<Round> {
     let began = Instant::now();
     ring.go_round(bar);
     let wake = began.elapsed();
+    let woken = rest_stats();
 
     bar.set_message("end");
     let began = Instant::now();
@@ -108,7 +109,7 @@ fn measure(args: &Million, bar: &ProgressBar) -> io::Result<Round> {
     let end = began.elapsed();
     let after = memory()?;
     let (verified, unstarted) = (tally.verified, tally.unstarted);
-    Ok(Round { verified, unstarted, spawn, wake, end, parked, after, resting })
+    Ok(Round { verified, unstarted, spawn, wake, end, parked, after, resting, woken })
 }
 
 /// On a terminal only.

@@ -35,6 +35,16 @@ pub(super) struct Round {
     pub(super) parked: Memory,
     pub(super) after: Memory,
     pub(super) resting: RestStats,
+    /// After the wakes.
+    pub(super) woken: RestStats,
+}
+
+impl Round {
+    /// What it took to wake one from rest, in this round.
+    fn wake_from_rest_ns(&self) -> u64 {
+        let stacks = self.woken.woken - self.resting.woken;
+        (self.woken.wake_ns - self.resting.wake_ns) / stacks.max(1)
+    }
 }
 
 impl Report {
@@ -82,7 +92,7 @@ impl Report {
             .row("stacks at rest", table::count(round.resting.resting as u64))
             .row("live on each", table::bytes(self.each_live_bytes()))
             .row("to rest, each", table::nanos(round.resting.mean_rest_ns()))
-            .row("to wake from rest, each", table::nanos(round.resting.mean_wake_ns()));
+            .row("to wake from rest, each", table::nanos(round.wake_from_rest_ns()));
         if let [first, .., last] = self.rounds.as_slice() {
             table
                 .row("rounds", table::count(self.rounds.len() as u64))
@@ -119,7 +129,7 @@ impl Report {
             "resting_live_bytes": round.resting.live_bytes,
             "resting_copy_bytes": round.resting.copy_bytes,
             "rest_ns": round.resting.mean_rest_ns(),
-            "wake_from_rest_ns": round.resting.mean_wake_ns(),
+            "wake_from_rest_ns": round.wake_from_rest_ns(),
         })
     }
 

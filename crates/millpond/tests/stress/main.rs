@@ -6,6 +6,7 @@ mod harness;
 mod crowd;
 mod fairness;
 mod idle;
+mod idle_tcp;
 mod runtimes;
 mod spread;
 mod stuck;
@@ -17,6 +18,7 @@ fn main() {
             crowd::TESTS,
             fairness::TESTS,
             idle::TESTS,
+            idle_tcp::TESTS,
             runtimes::TESTS,
             spread::TESTS,
             stuck::TESTS,
@@ -26,6 +28,7 @@ fn main() {
             crowd::SCENARIOS,
             fairness::SCENARIOS,
             idle::SCENARIOS,
+            idle_tcp::SCENARIOS,
             runtimes::SCENARIOS,
             spread::SCENARIOS,
             stuck::SCENARIOS,

@@ -20,9 +20,10 @@
 //!   them to rest; of the others it gives back the pages below the stack pointer. It sleeps up to
 //!   the moment at which the next is parked for long enough, and without limit when there is none: a
 //!   process in which nothing happens comes to rest itself;
-//! - a busy M looks from time to time: with more than [`BUSY_FACTOR`] budgets it puts those to rest that are
-//!   parked for a tenth of a second, with twice as many everyone at the head of the line. That bounds
-//!   what a burst costs at its peak.
+//! - a busy M looks from time to time: with more than 16 budgets it puts those to rest that are
+//!   parked for a tenth of a second, with twice as many everyone at the head of the line; with
+//!   an eighth of that where what it puts to rest stays there ([`burst`]). That bounds what a burst
+//!   costs at its peak.
 //!
 //! Who sleeps, or waits with a time limit, for less than five more seconds, is left alone by both: a million of
 //! them that sleep for a second would take four times as long if they rested meanwhile.
@@ -36,6 +37,7 @@
 //! lines each, some per cent of a round trip through a channel, for an order that only matters among those
 //! that wait for long.
 
+mod burst;
 mod note;
 mod pass;
 mod sites;
@@ -64,9 +66,6 @@ const WARM_STACKS: usize = 1024;
 /// How long a goroutine is parked before an idle M puts it to rest: a wake costs as much as some ten
 /// thousandths of it.
 const REST_AFTER: Duration = Duration::from_secs(1);
-
-/// How many budgets a busy M keeps.
-pub(super) const BUSY_FACTOR: usize = 16;
 
 /// The budget of a runtime: what its Ms keep warm.
 pub(crate) struct Budget {
@@ -176,6 +175,7 @@ pub(crate) struct RestLocal {
     soonest_ns: Cell<u64>,
     /// When a busy M looks again.
     excess_ns: Cell<u64>,
+    burst: burst::Burst,
     /// Kept for its memory.
     batch: RefCell<Vec<Parked>>,
     /// The place asked for last.
@@ -191,6 +191,7 @@ impl RestLocal {
             left: Cell::new(0),
             soonest_ns: Cell::new(NEVER),
             excess_ns: Cell::new(0),
+            burst: burst::Burst::default(),
             batch: RefCell::new(Vec::new()),
             site: Cell::new(None),
         }

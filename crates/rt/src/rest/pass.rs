@@ -5,7 +5,7 @@
 //! dumps wait for it.
 
 use super::note::Why;
-use super::{BUSY_FACTOR, sites};
+use super::sites;
 use crate::g::{G, Status};
 use crate::m::CurrentM;
 use crate::poll_stack::Ground;
@@ -109,7 +109,8 @@ impl CurrentM {
     /// A busy M, from time to time.
     #[inline]
     pub(crate) fn rest_excess(&self) {
-        let most = self.sched().rest.warm().saturating_mul(BUSY_FACTOR);
+        let factor = self.local().rest.burst.factor();
+        let most = self.sched().rest.warm().saturating_mul(factor);
         if self.registry.warm() > most {
             self.rest_some(most);
         }
@@ -124,9 +125,13 @@ impl CurrentM {
             return;
         }
         let age_ns = if far_too_many { 0 } else { BUSY_AGE_NS };
-        // A batch beyond: the next one is then not of a few, and chunks are not torn apart.
-        let surplus = warm - most + BUSY_BATCH;
-        self.look(2 * LOOKS, surplus, BUSY_BATCH, now_ns.saturating_sub(age_ns), false);
+        // Between two looks some four hundred goroutines may have started: one batch does not keep up.
+        for _ in 0..if far_too_many { 2 } else { 1 } {
+            // A batch beyond: the next one is then not of a few, and chunks are not torn apart.
+            let surplus = self.registry.warm().saturating_sub(most) + BUSY_BATCH;
+            self.look(2 * LOOKS, surplus, BUSY_BATCH, now_ns.saturating_sub(age_ns), false);
+        }
+        rest.burst.rested(warm.saturating_sub(self.registry.warm()));
         if self.registry.warm() == warm {
             rest.excess_ns.set(now_ns + BUSY_PAUSE_NS);
         }
@@ -246,6 +251,10 @@ impl CurrentM {
         let (Ok(pool), Some(sp)) = (crate::stacks::pool(), exec.saved_sp()) else {
             crate::say::die("a goroutine at rest has no stack")
         };
+        let parked_ns = crate::clock::coarse_ns().saturating_sub(g.since_ns());
+        if parked_ns < self.sched().rest.after_ns() {
+            self.local().rest.burst.woke_early();
+        }
         let mut registry = self.registry.lock();
         // SAFETY: this M put it to rest, and is about to resume it.
         let touched = unsafe { pool.wake(sp) };

@@ -11,10 +11,16 @@
 //! Allocated by the owner before the stack is closed, because an allocator may wait for others, and
 //! freed by the owner after it has taken the copy back. Between these it does not change, and any
 //! thread that puts the stack back reads it.
+//!
+//! It is packed as it is allocated, because only then its size is known; another thread may still
+//! write to the stack. When nobody can any more, the stack is compared with the words that were
+//! packed ([`Press`] keeps them, of a batch), and only where it has changed packed again. To pack
+//! twice always, once for the size and once for the content, took a quarter of the time to rest.
 
-use super::pack::{Anchors, Template, Unpack, pack, packed_bytes};
+use super::pack::{Anchors, Packer, Template, Unpack};
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem::{align_of, size_of};
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -86,6 +92,28 @@ impl Head {
     }
 }
 
+/// Words of a batch that are kept for the comparison: 256 KiB. Stacks beyond are packed twice.
+const SEEN_WORDS: usize = 32 << 10;
+
+/// What one batch packs with. Kept for the next one, because to allocate as much anew each time leaves holes
+/// among the copies.
+#[derive(Debug, Default)]
+pub(crate) struct Press {
+    packer: Packer,
+    /// The words of its stacks as they were when they were packed.
+    seen: Vec<u64>,
+}
+
+impl Press {
+    /// Ready for another batch.
+    pub(crate) fn clear(&mut self) {
+        self.seen.clear();
+    }
+}
+
+/// Where a press keeps the words of one stack, if it does.
+pub(crate) struct Seen(Range<usize>);
+
 /// A copy, by address. Whoever has one may read it; to free it is the owner's right alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block(usize);
@@ -104,19 +132,30 @@ pub(super) unsafe fn words(sp: usize, base: usize) -> impl ExactSizeIterator<Ite
 }
 
 impl Block {
-    /// Room for what `[sp, base)` holds now; `None` if the allocator has none. The content may
+    /// What `[sp, base)` holds now, packed; `None` if the allocator has no memory. The content may
     /// still change.
     ///
     /// # Safety
     /// As for [`words`].
-    pub(crate) unsafe fn allocate(sp: usize, base: usize, origin: &'static Origin) -> Option<Self> {
+    pub(crate) unsafe fn allocate(
+        sp: usize,
+        base: usize,
+        origin: &'static Origin,
+        press: &mut Press,
+    ) -> Option<(Self, Seen)> {
         let anchors = Anchors::of(base);
+        let from = press.seen.len();
         // SAFETY: the caller's promise.
-        let stack = unsafe { words(sp, base) };
+        press.seen.extend(unsafe { words(sp, base) });
+        let stack = press.seen[from..].iter().copied();
         let index = origin.template(&anchors, stack.clone());
         let template = index.and_then(|index| origin.templates[index].get());
         let count = stack.len() as u32;
-        let bytes = packed_bytes(&anchors, template, stack);
+        let bytes = press.packer.pack(&anchors, template, stack);
+        let seen = from..press.seen.len();
+        if seen.end > SEEN_WORDS {
+            press.seen.truncate(from);
+        }
         // SAFETY: the layout has a size.
         let block = unsafe { alloc(layout(bytes)) };
         if block.is_null() {
@@ -125,24 +164,52 @@ impl Block {
         let words = count | index.map_or(0, |index| index as u32 + 1) << TEMPLATE_SHIFT;
         // SAFETY: large enough and aligned.
         unsafe { block.cast::<Head>().write(Head { origin, words, bytes: bytes as u32 }) };
-        Some(Self(block as usize))
+        let block = Self(block as usize);
+        // SAFETY: nobody else knows it.
+        press.packer.write(unsafe { block.room() });
+        Some((block, Seen(seen)))
     }
 
-    /// Packs `[sp, base)` into the block; `false` if it does not fit any more.
+    /// Makes the block hold what `[sp, base)` holds; `false` if it does not fit any more. Allocates
+    /// nothing.
     ///
     /// # Safety
-    /// As for [`words`]; nobody else uses the block; it was made for this range.
-    pub(crate) unsafe fn fill(self, sp: usize, base: usize) -> bool {
+    /// As for [`words`]; nobody else uses the block; it was made for this range, with this press.
+    pub(crate) unsafe fn fill(
+        self,
+        sp: usize,
+        base: usize,
+        seen: &Seen,
+        press: &mut Press,
+    ) -> bool {
+        // SAFETY: the caller's promise.
+        let stack = unsafe { words(sp, base) };
+        let before = press.seen.get(seen.0.clone());
+        if before.is_some_and(|before| stack.clone().eq(before.iter().copied())) {
+            return true;
+        }
+        let bytes = press.packer.pack(&Anchors::of(base), self.head().template(), stack);
+        let fits = bytes <= self.head().bytes as usize;
+        if fits {
+            // SAFETY: the caller's promise.
+            press.packer.write(unsafe { self.room() });
+        }
+        fits
+    }
+
+    /// Behind the head.
+    ///
+    /// # Safety
+    /// Nobody else uses the block.
+    unsafe fn room<'a>(self) -> &'a mut [u8] {
         let bytes = self.head().bytes as usize;
         let room = (self.0 + size_of::<Head>()) as *mut u8;
-        // SAFETY: allocated so large, and the caller's alone; zeros first, because it was never
-        // written.
-        let room = unsafe {
+        // SAFETY: allocated so large, and the caller's alone; zeros first, because it may never have
+        // been written.
+        unsafe {
             room.write_bytes(0, bytes);
             std::slice::from_raw_parts_mut(room, bytes)
-        };
-        // SAFETY: the caller's promise.
-        pack(&Anchors::of(base), self.head().template(), unsafe { words(sp, base) }, room).is_some()
+        }
     }
 
     /// The block whose address a word holds.

@@ -20,14 +20,16 @@
 //! How many mappings this costs: none with marks (two for the moment of a call); closed chunks at most
 //! one each, however they are opened, and there are no more of them than [`Engine::may_close`] allows.
 
-use super::block::{Block, Origin};
+use super::block::{Block, Origin, Press, Seen};
 use super::stats::Counters;
 use super::table::Table;
 use super::word::Woke;
 use crate::class::{GUARD_BYTES, SizeClass};
 use crate::region::Region;
+use millpond_prim::sync::Lock;
 use millpond_sys::rest::{self, Access, Marks, PAGE_BYTES, Road};
 use millpond_sys::{clock, mem, report::Report};
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +61,7 @@ struct Item {
     base: usize,
     sp: usize,
     block: Block,
+    seen: Seen,
 }
 
 impl Item {
@@ -83,6 +86,8 @@ pub(crate) struct Engine {
     /// Chunks that are closed as a whole. Atomic.
     closed_chunks: AtomicUsize,
     most_closed: usize,
+    /// One for each thread that has put stacks to rest at the same time as others. A leaf lock.
+    presses: Lock<Vec<Press>>,
     pub(crate) counters: Counters,
 }
 
@@ -90,7 +95,8 @@ impl Engine {
     pub(crate) fn new(road: Road) -> Self {
         let most_closed = mem::max_map_count().saturating_sub(RESERVED_MAPPINGS);
         let counters = Counters::default();
-        Self { road, closed_chunks: AtomicUsize::new(0), most_closed, counters }
+        let presses = Lock::new(Vec::new());
+        Self { road, closed_chunks: AtomicUsize::new(0), most_closed, presses, counters }
     }
 
     pub(crate) fn road(&self) -> &Road {
@@ -110,22 +116,24 @@ impl Engine {
         self.counters.began();
         batch.sort_unstable_by_key(|parked| parked.sp);
         let mut items = Vec::with_capacity(batch.len());
+        let mut press = self.presses.lock().pop().unwrap_or_default();
         for (index, parked) in batch.iter_mut().enumerate() {
             parked.copy_bytes = 0;
             // SAFETY: the caller's promise.
-            items.extend(unsafe { self.item(index, parked) });
+            items.extend(unsafe { self.item(index, parked, &mut press) });
         }
         let mut rest = items.as_slice();
-        let mut rested = 0;
+        let (mut rested, mut refused) = (0, false);
         while let Some(first) = rest.first() {
             let neighbours = rest.windows(2).take_while(|two| are_neighbours(&two[0], &two[1]));
             let length = 1 + neighbours.count();
             let slots = first.region.class().slots_per_chunk();
             let whole = length == slots && slots > 1 && self.may_close();
             // SAFETY: the caller's promise.
-            if unsafe { self.rest_run(&rest[..length], whole) }.is_err() {
+            if unsafe { self.rest_run(&rest[..length], whole, &mut press) }.is_err() {
                 // SAFETY: never published, and the owner's.
                 rest[..length].iter().for_each(|item| unsafe { item.block.free() });
+                refused = true;
             } else {
                 for item in &rest[..length] {
                     batch[item.index].copy_bytes = item.block.own_bytes();
@@ -135,12 +143,17 @@ impl Engine {
             }
             rest = &rest[length..];
         }
+        // What somebody has locked in memory is not kept elsewhere.
+        if !refused {
+            press.clear();
+            self.presses.lock().push(press);
+        }
         self.counters.took(rested, clock::now_ns() - began_ns);
     }
 
     /// # Safety
     /// As for [`crate::Pool::rest`].
-    unsafe fn item(&self, index: usize, parked: &Parked) -> Option<Item> {
+    unsafe fn item(&self, index: usize, parked: &Parked, press: &mut Press) -> Option<Item> {
         let sp = parked.sp & !7;
         let (region, slot, limit, base) = Region::find(sp)?;
         let table = region.table().filter(|table| std::ptr::eq(table.engine, self))?;
@@ -149,21 +162,21 @@ impl Engine {
             return None;
         }
         // SAFETY: the caller's promise: suspended, so it may be read.
-        let block = unsafe { Block::allocate(sp, base, parked.origin)? };
+        let (block, seen) = unsafe { Block::allocate(sp, base, parked.origin, press)? };
         if !table.slot(slot).begin() {
             // SAFETY: never published.
             unsafe { block.free() };
             return None;
         }
         let chunk = slot / region.class().slots_per_chunk();
-        Some(Item { index, region, table, chunk, slot, limit, base, sp, block })
+        Some(Item { index, region, table, chunk, slot, limit, base, sp, block, seen })
     }
 
     /// Puts a run of neighbours to rest, all of which are `Closing`. On an error all are warm.
     ///
     /// # Safety
     /// As for [`crate::Pool::rest`].
-    unsafe fn rest_run(&self, run: &[Item], whole: bool) -> io::Result<()> {
+    unsafe fn rest_run(&self, run: &[Item], whole: bool, press: &mut Press) -> io::Result<()> {
         let (first, last) = (&run[0], &run[run.len() - 1]);
         let class = first.region.class();
         let marks = self.road.marks();
@@ -173,7 +186,8 @@ impl Engine {
         // SAFETY: the range holds stacks of this batch and guards; who touches them waits.
         let packed = unsafe {
             rest::protect(range.clone(), Access::Read).and_then(|()| {
-                let fit = run.iter().all(|item| item.block.fill(item.sp, item.base));
+                let mut fill = |item: &Item| item.block.fill(item.sp, item.base, &item.seen, press);
+                let fit = run.iter().all(&mut fill);
                 if !fit {
                     return Err(io::ErrorKind::StorageFull.into());
                 }
@@ -282,16 +296,22 @@ impl Engine {
         let slots = class.slots_per_chunk();
         let start = region.start() + chunk * class.chunk_bytes();
         let opened = (|| {
-            // SAFETY: the chunk has no access and no content; its stacks are marked before it has.
-            unsafe { set_guards(region, chunk)? };
+            // From each stack's live pages on there is no gap up to the end of the guard of the next.
+            let mut marked = Marked::default();
+            let mut from = start;
             for slot in 0..slots {
+                let limit = start + slot * class.bytes();
+                // SAFETY: the chunk has no access and no content; all is marked before it has.
+                unsafe { marked.add(from..limit + GUARD_BYTES)? };
                 // SAFETY: a resting stack that nobody can claim while the chunk is not open.
                 let block = unsafe { Block::at(table.slot(chunk * slots + slot).block()) };
-                let end = start + (slot + 1) * class.bytes();
-                let base = crate::class::base_of(class, end - class.bytes());
-                let pages = pages_of(base - block.live_bytes(), end);
-                // SAFETY: its content is in the copy.
-                unsafe { rest::mark(std::slice::from_ref(&pages))? };
+                let base = crate::class::base_of(class, limit);
+                from = pages_of(base - block.live_bytes(), limit).start;
+            }
+            // SAFETY: as above.
+            unsafe {
+                marked.add(from..start + class.chunk_bytes())?;
+                marked.mark()?;
             }
             let whole = start..start + class.chunk_bytes();
             // SAFETY: as above.
@@ -313,8 +333,10 @@ pub(crate) fn wake(addr: usize, foreign: bool) -> Option<Woke> {
     let table = region.table()?;
     let engine = table.engine;
     let chunk = slot / region.class().slots_per_chunk();
+    // When this call began to open the chunk, if it did: what comes then is all of the way back.
+    let opened_ns = Cell::new(None);
     let restore = |address| {
-        let began_ns = clock::now_ns();
+        let began_ns = opened_ns.get().unwrap_or_else(clock::now_ns);
         // SAFETY: the claim was ours, so the word holds a copy that is not freed before we are done.
         let block = unsafe { Block::at(address) };
         let sp = base - block.live_bytes();
@@ -332,7 +354,10 @@ pub(crate) fn wake(addr: usize, foreign: bool) -> Option<Woke> {
         }
         engine.counters.woke(block, pages.len(), foreign, clock::now_ns() - began_ns);
     };
-    let open = || engine.open_chunk(region, table, chunk);
+    let open = || {
+        opened_ns.set(Some(clock::now_ns()));
+        engine.open_chunk(region, table, chunk);
+    };
     Some(table.slot(slot).wake(table.chunk(chunk), open, restore))
 }
 
@@ -370,17 +395,44 @@ fn filler(block: Block, sp: usize, base: usize) -> impl FnMut(&mut [u8; PAGE_BYT
 unsafe fn set_guards(region: &Region, chunk: usize) -> io::Result<()> {
     let class = region.class();
     let start = region.start() + chunk * class.chunk_bytes();
-    let slots = class.slots_per_chunk();
-    for first in (0..slots).step_by(16) {
-        let guard = |slot: usize| {
-            let limit = start + (first + slot) * class.bytes();
-            limit..limit + GUARD_BYTES
-        };
-        let guards: [Range<usize>; 16] = std::array::from_fn(guard);
+    let mut marked = Marked::default();
+    for slot in 0..class.slots_per_chunk() {
+        let limit = start + slot * class.bytes();
         // SAFETY: the caller's promise.
-        unsafe { rest::mark(&guards[..slots.min(first + 16) - first])? };
+        unsafe { marked.add(limit..limit + GUARD_BYTES)? };
     }
-    Ok(())
+    // SAFETY: as above.
+    unsafe { marked.mark() }
+}
+
+/// Ranges to be marked with as few calls as possible, without an allocation.
+struct Marked {
+    ranges: [Range<usize>; rest::MOST_MARKED],
+    count: usize,
+}
+
+impl Default for Marked {
+    fn default() -> Self {
+        Self { ranges: [const { 0..0 }; rest::MOST_MARKED], count: 0 }
+    }
+}
+
+impl Marked {
+    /// # Safety
+    /// As for [`rest::mark`].
+    unsafe fn add(&mut self, range: Range<usize>) -> io::Result<()> {
+        self.ranges[self.count] = range;
+        self.count += 1;
+        // SAFETY: the caller's promise.
+        if self.count == self.ranges.len() { unsafe { self.mark() } } else { Ok(()) }
+    }
+
+    /// # Safety
+    /// As for [`rest::mark`].
+    unsafe fn mark(&mut self) -> io::Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { rest::mark(&self.ranges[..std::mem::take(&mut self.count)]) }
+    }
 }
 
 /// Tries again when no mapping is left for the moment: others give theirs back.

@@ -38,20 +38,26 @@ const CODE_4: u8 = 11;
 const HEAP_4: u8 = 12;
 const MINUS_ONE: u8 = 13;
 
-/// What words are measured against.
+/// What words are measured against, by number: nothing, the base of the stack, `code`, `heap`.
 #[derive(Clone, Copy)]
-pub(crate) struct Anchors {
-    base: u64,
-    code: u64,
-    heap: u64,
-}
+pub(crate) struct Anchors([u64; 4]);
+
+const NOTHING: u8 = 0;
+const BASE: u8 = 1;
+const CODE: u8 = 2;
+const HEAP: u8 = 3;
 
 impl Anchors {
     /// For a stack that begins at `base`.
     pub(crate) fn of(base: usize) -> Self {
         static HEAP: OnceLock<usize> = OnceLock::new();
         let heap = *HEAP.get_or_init(|| Box::leak(Box::new([0u64; 4])).as_ptr() as usize);
-        Self { base: base as u64, code: length_of as *const () as u64, heap: heap as u64 }
+        Self([0, base as u64, length_of as *const () as u64, heap as u64])
+    }
+
+    #[inline]
+    fn at(&self, anchor: u8) -> u64 {
+        self.0[usize::from(anchor & 3)]
     }
 
     /// Tag, payload and its length.
@@ -64,18 +70,18 @@ impl Anchors {
         if bytes <= 2 {
             return (bytes as u8, word, bytes);
         }
-        let down = self.base.wrapping_sub(word);
+        let down = self.at(BASE).wrapping_sub(word);
         if down <= u64::from(u16::MAX) {
             return (OWN_STACK, down, 2);
         }
-        let code = word.wrapping_sub(self.code) as i64;
+        let code = word.wrapping_sub(self.at(CODE)) as i64;
         if (code << 40) >> 40 == code {
             return (CODE_3, code as u64, 3);
         }
         if bytes > 4 && i64::from(code as i32) == code {
             return (CODE_4, code as u64, 4);
         }
-        let heap = word.wrapping_sub(self.heap) as i64;
+        let heap = word.wrapping_sub(self.at(HEAP)) as i64;
         if bytes > 4 && i64::from(heap as i32) == heap {
             return (HEAP_4, heap as u64, 4);
         }
@@ -89,12 +95,19 @@ impl Anchors {
     #[inline]
     fn decode(&self, tag: u8, payload: u64) -> u64 {
         match tag {
-            OWN_STACK => self.base.wrapping_sub(payload),
-            CODE_3 | CODE_4 => self.code.wrapping_add(payload),
-            HEAP_4 => self.heap.wrapping_add(payload),
+            OWN_STACK => self.at(BASE).wrapping_sub(payload),
             MINUS_ONE => u64::MAX,
-            _ => payload,
+            _ => self.at(anchor_of(tag)).wrapping_add(payload),
         }
+    }
+}
+
+fn anchor_of(tag: u8) -> u8 {
+    match tag {
+        OWN_STACK => BASE,
+        CODE_3 | CODE_4 => CODE,
+        HEAP_4 => HEAP,
+        _ => NOTHING,
     }
 }
 
@@ -110,82 +123,87 @@ fn length_of(tag: u8) -> usize {
     }
 }
 
-/// What the stacks of one place look like: a word each, as tag and payload. Never changes, and lives as
-/// long as the process.
+/// What the stacks of one place look like: for each word an anchor, and what has to be added to it.
+/// Never changes, and lives as long as the process.
 #[derive(Debug)]
 pub(crate) struct Template(Box<[(u8, u64)]>);
 
 impl Template {
     pub(crate) fn of(anchors: &Anchors, words: impl ExactSizeIterator<Item = u64>) -> Self {
-        let encode = |word| {
-            let (tag, payload, _) = anchors.encode(word);
-            (tag, payload)
+        let measure = |word| {
+            let anchor = anchor_of(anchors.encode(word).0);
+            (anchor, word.wrapping_sub(anchors.at(anchor)))
         };
-        Self(words.map(encode).collect())
+        Self(words.map(measure).collect())
     }
 
     pub(crate) fn words(&self) -> usize {
         self.0.len()
     }
 
-    fn has(&self, index: usize, tag: u8, payload: u64) -> bool {
-        self.0[index] == (tag, payload)
+    /// A word of it, for the stack that `anchors` are of.
+    #[inline]
+    fn word(&self, anchors: &Anchors, index: usize) -> u64 {
+        let (anchor, more) = self.0[index];
+        anchors.at(anchor).wrapping_add(more)
     }
 }
 
-/// Bytes that `words` need when packed. A template has as many words.
-pub(crate) fn packed_bytes(
-    anchors: &Anchors,
-    template: Option<&Template>,
-    words: impl ExactSizeIterator<Item = u64>,
-) -> usize {
-    let bits = if template.is_some() { words.len().div_ceil(8) } else { 0 };
-    let (mut different, mut bytes) = (0, 0);
-    for (index, word) in words.enumerate() {
-        let (tag, payload, length) = anchors.encode(word);
-        if template.is_none_or(|template| !template.has(index, tag, payload)) {
+/// Packs one stack after the other, each in one pass. Keeps its memory: to pack as many words again
+/// allocates nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Packer {
+    bits: Vec<u8>,
+    tags: Vec<u8>,
+    data: Vec<u8>,
+    /// Used of each.
+    used: [usize; 3],
+}
+
+impl Packer {
+    /// Packs `words`; how many bytes they take. A template has as many words.
+    pub(crate) fn pack(
+        &mut self,
+        anchors: &Anchors,
+        template: Option<&Template>,
+        words: impl ExactSizeIterator<Item = u64>,
+    ) -> usize {
+        let count = words.len();
+        for (room, most) in [
+            (&mut self.bits, count.div_ceil(8)),
+            (&mut self.tags, count.div_ceil(2)),
+            (&mut self.data, (count + 1) * 8),
+        ] {
+            room.resize(room.len().max(most), 0);
+        }
+        let bit_bytes = if template.is_some() { count.div_ceil(8) } else { 0 };
+        self.bits[..bit_bytes].fill(0);
+        self.tags[..count.div_ceil(2)].fill(0);
+        let (mut different, mut used) = (0, 0);
+        for (index, word) in words.enumerate() {
+            if template.is_some_and(|template| template.word(anchors, index) == word) {
+                self.bits[index / 8] |= 1 << (index % 8);
+                continue;
+            }
+            let (tag, payload, length) = anchors.encode(word);
+            self.tags[different / 2] |= tag << (different % 2 * 4);
             different += 1;
-            bytes += length;
+            // All of it: what is beyond its length is overwritten by the next.
+            self.data[used..used + 8].copy_from_slice(&payload.to_le_bytes());
+            used += length;
         }
+        self.used = [bit_bytes, different.div_ceil(2), used];
+        self.used.iter().sum()
     }
-    bits + usize::div_ceil(different, 2) + bytes
-}
 
-/// Packs `words` into `out`; how many bytes it took, or `None` if they do not fit.
-pub(crate) fn pack(
-    anchors: &Anchors,
-    template: Option<&Template>,
-    words: impl ExactSizeIterator<Item = u64> + Clone,
-    out: &mut [u8],
-) -> Option<usize> {
-    let count = words.len();
-    let bit_bytes = if template.is_some() { count.div_ceil(8) } else { 0 };
-    let (bits, rest) = out.split_at_mut_checked(bit_bytes)?;
-    bits.fill(0);
-    let mut different = count;
-    if let Some(template) = template {
-        for (index, word) in words.clone().enumerate() {
-            let (tag, payload, _) = anchors.encode(word);
-            let same = template.has(index, tag, payload);
-            bits[index / 8] |= u8::from(same) << (index % 8);
-            different -= usize::from(same);
+    /// What was packed last. `out` has room for it; what is left of it stays as it is.
+    pub(crate) fn write(&self, out: &mut [u8]) {
+        let mut at = 0;
+        for (part, used) in [&self.bits, &self.tags, &self.data].into_iter().zip(self.used) {
+            out[at..at + used].copy_from_slice(&part[..used]);
+            at += used;
         }
     }
-    let tag_bytes = different.div_ceil(2);
-    let (tags, data) = rest.split_at_mut_checked(tag_bytes)?;
-    tags.fill(0);
-    let (mut at, mut used) = (0, 0);
-    for (index, word) in words.enumerate() {
-        if bit_bytes > 0 && bits[index / 8] >> (index % 8) & 1 == 1 {
-            continue;
-        }
-        let (tag, payload, length) = anchors.encode(word);
-        tags[at / 2] |= tag << (at % 2 * 4);
-        at += 1;
-        data.get_mut(used..used + length)?.copy_from_slice(&payload.to_le_bytes()[..length]);
-        used += length;
-    }
-    Some(bit_bytes + tag_bytes + used)
 }
 
 /// Reads words back, in order.
@@ -230,8 +248,7 @@ impl Iterator for Unpack<'_> {
         if let Some(template) = self.template
             && self.bits[index / 8] >> (index % 8) & 1 == 1
         {
-            let (tag, payload) = template.0[index];
-            return Some(self.anchors.decode(tag, payload));
+            return Some(template.word(&self.anchors, index));
         }
         let tag = self.tags[self.different / 2] >> (self.different % 2 * 4) & 15;
         self.different += 1;
@@ -255,11 +272,11 @@ impl Iterator for Unpack<'_> {
 mod tests {
     use super::*;
 
-    const BASE: usize = 0x7f12_3456_8000;
+    const AT: usize = 0x7f12_3456_8000;
 
     fn there_and_back(words: &[u64]) -> usize {
         // As it is; and with templates that it has everything, nothing and half in common with.
-        let anchors = Anchors::of(BASE);
+        let anchors = Anchors::of(AT);
         let half =
             words.iter().enumerate().map(|(at, &word)| if at % 2 == 0 { word } else { !word });
         for template in [words.to_vec(), vec![0x5555_AAAA; words.len()], half.collect()] {
@@ -271,28 +288,30 @@ mod tests {
     }
 
     fn with_template(words: &[u64], template: Option<&Template>) -> usize {
-        let anchors = Anchors::of(BASE);
-        let bytes = packed_bytes(&anchors, template, words.iter().copied());
-        let mut out = vec![0xAA; bytes];
-        assert_eq!(pack(&anchors, template, words.iter().copied(), &mut out), Some(bytes));
+        let anchors = Anchors::of(AT);
+        // One that has packed something else before.
+        let mut packer = Packer::default();
+        packer.pack(&anchors, None, [u64::MAX - 2; 100].into_iter());
+        let bytes = packer.pack(&anchors, template, words.iter().copied());
+        let mut out = vec![0xAA; bytes + 1];
+        packer.write(&mut out);
+        assert_eq!(out[bytes], 0xAA);
         let back: Vec<u64> = Unpack::new(anchors, template, &out, words.len()).collect();
         assert_eq!(back, words);
-        if bytes > 0 {
-            let short = &mut vec![0; bytes - 1];
-            assert_eq!(pack(&anchors, template, words.iter().copied(), short), None);
-        }
         bytes
     }
 
     #[test]
     fn stacks_of_one_place_share_what_is_the_same_relative_to_their_base() {
         let words = |base: u64, own: u64| [base - 16, 0, base - 4096, own, 77, base - 8];
-        let one = Anchors::of(BASE);
-        let template = Template::of(&one, words(BASE as u64, 1 << 40).into_iter());
-        let other = Anchors::of(BASE + 65536);
-        let stack = words(BASE as u64 + 65536, 3);
+        let one = Anchors::of(AT);
+        let template = Template::of(&one, words(AT as u64, 1 << 40).into_iter());
+        let other = Anchors::of(AT + 65536);
+        let stack = words(AT as u64 + 65536, 3);
         let mut out = [0; 16];
-        let used = pack(&other, Some(&template), stack.into_iter(), &mut out).unwrap();
+        let mut packer = Packer::default();
+        let used = packer.pack(&other, Some(&template), stack.into_iter());
+        packer.write(&mut out);
         assert_eq!(used, 1 + 1 + 1);
         let back: Vec<u64> = Unpack::new(other, Some(&template), &out[..used], 6).collect();
         assert_eq!(back, stack);
@@ -300,16 +319,16 @@ mod tests {
 
     #[test]
     fn every_word_comes_back() {
-        let anchors = Anchors::of(BASE);
+        let anchors = Anchors::of(AT);
         let mut words = vec![0, 1, u64::MAX, u64::MAX - 1, i64::MAX as u64, i64::MIN as u64];
         for shift in 0..64 {
             words.extend([1 << shift, (1u64 << shift) - 1, !(1u64 << shift)]);
-            for anchor in [anchors.base, anchors.code, anchors.heap] {
+            for anchor in anchors.0 {
                 words.push(anchor.wrapping_add(1 << shift));
                 words.push(anchor.wrapping_sub(1 << shift));
             }
         }
-        words.extend([anchors.base, anchors.code, anchors.heap]);
+        words.extend(anchors.0);
         there_and_back(&words);
         for length in 0..words.len() {
             there_and_back(&words[..length]);
@@ -332,7 +351,7 @@ mod tests {
 
     #[test]
     fn what_says_little_becomes_small() {
-        let own = |offset: u64| BASE as u64 - offset;
+        let own = |offset: u64| AT as u64 - offset;
         assert_eq!(there_and_back(&[0; 64]), 32);
         assert_eq!(there_and_back(&[own(8), own(640), own(65_535), 5]), 2 + 7);
         assert_eq!(there_and_back(&[0x0123_4567_89AB_CDEF; 64]), 32 + 512);
