@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::classes::{COUNT, MAX_SPAN};
 use crate::list::{List, address};
 use crate::lock::{Lock, Rank};
-use crate::pages;
+use crate::pages::{self, huge};
 use crate::scavenge;
 use crate::span::{Holes, OS_PAGE, Span, State};
 use millpond_sys::arena;
@@ -200,6 +200,7 @@ pub fn release_holes(class: usize) -> usize {
         }
         *found = Some((span, holes));
     }
+    ranges[..count].iter().for_each(huge::let_go);
     // SAFETY: no block that is in use lies in these pages, nor the link of a free one, and the spans
     // are ours until we unlock.
     if !unsafe { arena::discard_all(&ranges[..count]) } {
