@@ -183,7 +183,7 @@ impl Cache {
                 span
             }
             None => {
-                let span = pages::with(|pages| pages.small(class))?;
+                let span = pages::small(class)?;
                 span.owner.store(self.address(), Relaxed);
                 span
             }

@@ -24,7 +24,8 @@ use crate::{
     classes::{COUNT, MAX_SPAN},
     list::{List, address},
     lock::{Lock, Rank},
-    pages, scavenge,
+    pages::{self, huge},
+    scavenge,
     span::{Holes, OS_PAGE, Span, State},
 };
 use millpond_prim::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -33,8 +34,8 @@ use millpond_prim::sync::atomic::fence;
 use millpond_sys::arena;
 #[cfg(loom)]
 use parts::{
-    COUNT, Cache, Holes, List, Lock, MAX_SPAN, OS_PAGE, Rank, Span, State, address, arena, pages,
-    scavenge,
+    COUNT, Cache, Holes, List, Lock, MAX_SPAN, OS_PAGE, Rank, Span, State, address, arena, huge,
+    pages, scavenge,
 };
 
 #[cfg(all(test, loom))]
@@ -243,6 +244,7 @@ pub fn release_holes(class: usize) -> usize {
         }
         *found = Some((span, holes));
     }
+    ranges[..count].iter().for_each(huge::let_go);
     // SAFETY: no block that is in use lies in these pages, nor the link of a free one, and the spans
     // are ours until we unlock.
     if !unsafe { arena::discard_all(&ranges[..count]) } {

@@ -9,15 +9,15 @@
 //!    object is freed ([`Span::moved`]).
 //! 3. By copying.
 //!
-//! Zeroed memory is zeroed only if one of its pages may hold something: pages fresh from the kernel
-//! are known ([`crate::pages`]).
+//! Zeroed memory is zeroed only from the first to the last of its pages that may hold something: pages
+//! fresh from the kernel are known ([`crate::pages`]).
 //!
 //! Rejected: a mapping of its own per large object. Each is a system call to make and to end, and
 //! 65,530 is their limit.
 
 use crate::classes::PAGE;
 use crate::misuse;
-use crate::pages;
+use crate::pages::{self, huge};
 use crate::span::{Span, State};
 use millpond_sys::arena;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,11 +28,12 @@ const MOVE_BYTES: usize = 1 << 20;
 /// An object of its own; null if there is no memory. `zero`: reads as zeros.
 pub fn alloc(bytes: usize, align: usize, zero: bool) -> *mut u8 {
     let made = pages::with(|pages| pages.whole(bytes, align, State::Large));
-    let Some((span, is_zero)) = made else { return std::ptr::null_mut() };
+    let Some((span, stale)) = made else { return std::ptr::null_mut() };
     let block = span.start.get() as *mut u8;
-    if zero && !is_zero {
+    let stale = stale.start.min(bytes)..stale.end.min(bytes);
+    if zero && !stale.is_empty() {
         // SAFETY: the object is ours, and has that many bytes.
-        unsafe { block.write_bytes(0, bytes) };
+        unsafe { block.add(stale.start).write_bytes(0, stale.len()) };
     }
     block
 }
@@ -62,6 +63,8 @@ pub fn resize(span: &'static Span, align: usize, bytes: usize) -> Option<*mut u8
     }
     let (new, _) = pages::with(|pages| pages.whole(bytes, align, State::Large))?;
     let to = new.start.get();
+    huge::let_go(&(address..address + old));
+    huge::let_go(&(to..to + old));
     // SAFETY: both ranges are whole pages of the heap; the new one is longer and nobody's yet.
     if !unsafe { arena::relocate(address..address + old, to) } {
         // Not this kernel, or too many mappings: the caller copies. The kernel may have unmapped the

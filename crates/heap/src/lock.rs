@@ -9,6 +9,7 @@
 //! | [`Rank::Threads`] | `threads` | which threads have a cache; a thread's leaving waits for it |
 //! | [`Rank::Common`] | `threads` | the cache of those that have none of their own |
 //! | [`Rank::Central`] | `central`, one per class | spans with room that have no owner; changes of owner |
+//! | [`Rank::Growing`] | `pages::huge` | one thread at a time makes 2 MiB resident |
 //! | [`Rank::Pages`] | `pages` | which pages are free, records of spans, the table |
 //! | [`Rank::Guarded`] | `guarded` | slots of the checked mode |
 //!
@@ -35,6 +36,8 @@ pub enum Rank {
     Common,
     /// A central list.
     Central,
+    /// Making 2 MiB resident.
+    Growing,
     /// The page heap.
     Pages,
     /// Guarded slots.

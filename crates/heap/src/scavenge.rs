@@ -9,12 +9,12 @@
 //! 3. Idle pages above the goal ([`millpond_policy::scavenge`]): highest addresses first, lent out by
 //!    the page heap while the kernel takes them, so that no lock is held meanwhile.
 //!
-//! A thread of our own makes a pass per tick, within a quarter of one processor. It exists once the heap
-//! is larger than 4 MiB, and it parks when there was nothing to do for some looks: a process in which
-//! nothing happens uses no processor. What starts or wakes it is any work of the page heap
-//! ([`look_at`]). Threads are started at *safe points* only ([`safe_point`]): the C library allocates
-//! for them. `MILLPOND_SCAVENGER=off` keeps it from being started, and allocating threads make short passes
-//! (`inline`).
+//! A thread of our own makes a pass per tick, within a quarter of one processor, or half of one if that is not
+//! enough for long. Its own processor time is what counts: that it had to wait for a processor is no reason to do less.
+//! It exists once the heap is larger than 4 MiB, and it parks when there was nothing to do for some looks: a process in
+//! which nothing happens uses no processor. What starts or wakes it is any work of the page heap ([`look_at`]). Threads
+//! are started at *safe points* only ([`safe_point`]): the C library allocates for them. `MILLPOND_SCAVENGER=off` keeps
+//! it from being started, and allocating threads make short passes (`inline`).
 //!
 //! [`release`] does all of it at once, for caches in use too. Beyond 15/16 of the limit, an allocating
 //! thread gives idle pages back itself at its next safe point.
@@ -24,14 +24,14 @@
 use crate::central;
 use crate::classes::{COUNT, PAGE};
 use crate::lock::{Lock, Rank};
-use crate::pages::{self, Counts, Loan};
+use crate::pages::{self, Counts, Loan, huge};
 use crate::span::{HOLLOW, OS_PAGE};
 use crate::threads::{self, LOCAL, Phase};
-use millpond_policy::scavenge::{BUDGET_NS, FLOOR_BYTES, Pacer, TICK_MS, room};
-use millpond_sys::{arena, barrier, hooks};
+use millpond_policy::scavenge::{FLOOR_BYTES, Pace, Pacer, TICK_MS, room};
+use millpond_sys::{arena, barrier, clock, hooks};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 mod inline;
 
@@ -81,13 +81,15 @@ const PAGES_AT_ONCE: usize = 2048;
 #[derive(Debug)]
 struct Pass {
     pacer: Pacer,
+    pace: Pace,
     ticks: u32,
     /// Passes without a thread that found nothing, one after the other.
     quiet: u32,
 }
 
 /// One pass at a time.
-static PASS: Lock<Pass> = Lock::new(Rank::Pass, Pass { pacer: Pacer::new(), ticks: 0, quiet: 0 });
+static PASS: Lock<Pass> =
+    Lock::new(Rank::Pass, Pass { pacer: Pacer::new(), pace: Pace::new(), ticks: 0, quiet: 0 });
 
 /// Bytes that the heap should stay below; `u64::MAX` if there is no limit. At the start it is that of
 /// `MILLPOND_MEMORY_LIMIT`, or the least one of the process's cgroups.
@@ -187,10 +189,13 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
     millpond_sys::task::set_thread_name("millpond-heap");
     let mut quiet = 0;
     loop {
+        // `std`'s clock, which tools that replace the kernel's fast one know.
+        let began = Instant::now();
         let busy = pass();
         quiet = if busy { 0 } else { quiet + 1 };
         if quiet < QUIET_TICKS {
-            barrier::wait_ms(&STATE, AWAKE, TICK_MS);
+            let rest = u128::from(TICK_MS).saturating_sub(began.elapsed().as_millis());
+            barrier::wait_ms(&STATE, AWAKE, rest.max(1) as u32);
             continue;
         }
         quiet = 0;
@@ -207,25 +212,30 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
 
 /// One pass of the thread; whether it did anything, or expects to.
 fn pass() -> bool {
-    make_pass(&mut PASS.lock(), Duration::from_nanos(BUDGET_NS))
+    let mut pass = PASS.lock();
+    let budget_ns = pass.pace.budget_ns();
+    let (busy, was_enough) = make_pass(&mut pass, budget_ns);
+    pass.pace.note(was_enough);
+    busy
 }
 
-/// One pass; whether it did anything, or expects to.
-fn make_pass(pass: &mut Pass, budget: Duration) -> bool {
-    let until = Some(Instant::now() + budget);
+/// One pass within so much of the calling thread's processor time: whether it did anything, or expects to, and whether
+/// the time was enough.
+fn make_pass(pass: &mut Pass, budget_ns: u64) -> (bool, bool) {
+    let until = Some(clock::my_cpu_ns() + budget_ns);
     pass.ticks = pass.ticks.wrapping_add(1);
     let mut busy = false;
     if pass.ticks.is_multiple_of(LOOK_TICKS) {
         busy |= reclaim_idle();
     }
     busy |= sweep(until);
-    let Some((in_use, idle)) = in_use_and_idle() else { return busy };
+    let Some((in_use, idle)) = in_use_and_idle() else { return (busy, true) };
     let goal = pass.pacer.look(in_use, limit());
     if idle > goal {
         // The goal falls while the peak is forgotten: there will be more to do.
         busy |= trim(goal, until) > 0;
     }
-    busy || idle > goal.min(in_use / 10 + FLOOR_BYTES)
+    (busy || idle > goal.min(in_use / 10 + FLOOR_BYTES), !is_over(until))
 }
 
 /// Bytes that are in use and may be resident, and free ones.
@@ -262,9 +272,9 @@ fn reclaim_idle() -> bool {
     busy
 }
 
-/// Step 2: gives back holes of central spans. Stops at `until`, and goes on in the next pass. The largest blocks
-/// first: their spans have the most holes, and the fewest blocks to look at.
-fn sweep(until: Option<Instant>) -> bool {
+/// Step 2: gives back holes of central spans. Stops at `until` (this thread's processor time), and goes on in the next
+/// pass. The largest blocks first: their spans have the most holes, and the fewest blocks to look at.
+fn sweep(until: Option<u64>) -> bool {
     let mut busy = false;
     for (class, fresh) in FRESH.iter().enumerate().rev() {
         if !fresh.swap(false, Relaxed) {
@@ -284,13 +294,13 @@ fn sweep(until: Option<Instant>) -> bool {
     busy
 }
 
-/// Whether it is time to stop. `std`'s clock, which tools that replace the kernel's fast one know.
-fn is_over(until: Option<Instant>) -> bool {
-    until.is_some_and(|until| Instant::now() > until)
+/// Whether this thread has used the processor for long enough.
+fn is_over(until: Option<u64>) -> bool {
+    until.is_some_and(|until| clock::my_cpu_ns() > until)
 }
 
 /// Step 3: gives idle pages back until `goal` bytes are left, or it is `until`. Returns the bytes.
-fn trim(goal: u64, until: Option<Instant>) -> u64 {
+fn trim(goal: u64, until: Option<u64>) -> u64 {
     let mut given = 0;
     let mut below = usize::MAX;
     loop {
@@ -303,6 +313,7 @@ fn trim(goal: u64, until: Option<Instant>) -> u64 {
             Some((used, loans.map(|loan| pages.addresses(loan))))
         });
         let Some((used, addresses)) = lent else { return given };
+        addresses[..used].iter().for_each(huge::let_go);
         // SAFETY: the pages are free, and on loan to us alone.
         let clean = unsafe { arena::discard_all(&addresses[..used]) };
         if clean {

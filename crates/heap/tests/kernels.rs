@@ -1,10 +1,11 @@
-//! The heap on kernels and under limits that most machines do not have: `vm.overcommit_memory=2`, no `membarrier`, and
-//! few addresses. Each in a process of its own, which is made to see such a kernel.
+//! The heap on kernels and under limits that most machines do not have: `vm.overcommit_memory=2`, no `membarrier`, no
+//! advice about huge pages, and few addresses. Each in a process of its own, which is made to see such a kernel.
 //!
 //! The strict kernel is played by a file in front of the setting, in a mount namespace of the child: the heap then
 //! opens its ranges step by step, as it would have to. Where namespaces are refused, the test says so.
 
 use millpond_heap::{check, heap, release, stats};
+use millpond_sys::arena::{Arena, HUGE_BYTES};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -91,6 +92,17 @@ fn child() {
             work();
             assert!(longest_writable() < 1 << 32, "the heap was not opened step by step");
         }
+        "no advice" => {
+            let arena = Arena::reserve(HUGE_BYTES, HUGE_BYTES, c"test").unwrap();
+            let part = arena.start()..arena.start() + HUGE_BYTES;
+            assert!(arena.open(part.clone()) && !arena.back(part));
+            // Enough to ask for them.
+            let blocks: Vec<[u64; 8]> = (0..1 << 20).map(|n| [n; 8]).collect();
+            let boxes: Vec<_> = blocks.iter().map(|block| Box::new(*block)).collect();
+            assert!(boxes.iter().zip(0..).all(|(block, n)| **block == [n; 8]));
+            drop((blocks, boxes));
+            work();
+        }
         "no membarrier" => {
             assert!(!millpond_sys::barrier::register());
             work();
@@ -126,30 +138,61 @@ fn a_kernel_that_charges_for_what_is_writable() {
     std::fs::remove_file(&file).unwrap();
 }
 
+fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
+}
+
+/// Loads a word of what is known of a call.
+fn load(offset: u32) -> libc::sock_filter {
+    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
+}
+
+/// Goes on behind `jt` statements if the word is `k`, else behind `jf`.
+fn is(k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jt, jf, k)
+}
+
+fn answer(k: u32) -> libc::sock_filter {
+    statement(libc::BPF_RET | libc::BPF_K, 0, 0, k)
+}
+
+/// From here on, calls are answered by a filter.
+fn put_up(filter: &mut [libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: system calls with a program that lives.
+    unsafe {
+        done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        done(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program))
+    }
+}
+
 #[test]
 fn a_kernel_without_membarrier() {
     run("no membarrier", || {
-        let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-        let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
-        let mut filter = [
+        put_up(&mut [
             // The number of the call is the first word.
-            statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-            statement(
-                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-                0,
-                1,
-                libc::SYS_membarrier as u32,
-            ),
-            statement(libc::BPF_RET | libc::BPF_K, 0, 0, refused),
-            statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-        ];
-        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-        // SAFETY: system calls with a program that lives.
-        unsafe {
-            done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
-            let mode = libc::SECCOMP_MODE_FILTER;
-            done(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program))
-        }
+            load(0),
+            is(libc::SYS_membarrier as u32, 0, 1),
+            answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+            answer(libc::SECCOMP_RET_ALLOW),
+        ])
+    });
+}
+
+#[test]
+fn a_kernel_that_knows_nothing_of_huge_pages() {
+    run("no advice", || {
+        put_up(&mut [
+            load(0),
+            is(libc::SYS_mincore as u32, 4, 0),
+            is(libc::SYS_madvise as u32, 0, 4),
+            // The low half of the third argument, behind number, architecture, address and two arguments.
+            load(32),
+            is(libc::MADV_HUGEPAGE as u32, 1, 0),
+            is(libc::MADV_POPULATE_WRITE as u32, 0, 1),
+            answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+            answer(libc::SECCOMP_RET_ALLOW),
+        ])
     });
 }
 

@@ -6,6 +6,7 @@
 //!
 //! - [`backoff`]: how long an accept loop waits when descriptors run out, and when it says so.
 //! - [`courtesy`]: when a busy thread gives its processor away.
+//! - [`growth`]: when the allocator has 2 MiB made resident at once.
 //! - [`patience`]: what a thief leaves to the owner of a queue.
 //! - [`scavenge`]: how much free memory the allocator keeps.
 //! - [`spread`]: which of several Ms takes the next goroutine.
@@ -18,6 +19,7 @@
 pub mod backoff;
 pub mod calm;
 pub mod courtesy;
+pub mod growth;
 pub mod patience;
 pub mod scavenge;
 pub mod spread;

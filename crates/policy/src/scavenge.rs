@@ -10,7 +10,9 @@
 //!
 //! A program whose use swings within half a second keeps its pages through the trough; one whose load
 //! has gone keeps a tenth after that. [`Pacer::look`] is called at each tick with what is in use; the
-//! caller gives back what is above the goal, for at most [`BUDGET_NS`] of each tick.
+//! caller gives back what is above the goal, for at most [`Pace::budget_ns`] of each tick: a quarter of one
+//! processor, and half of one once three ticks in a row were not enough. (After a burst of gibibytes a quarter is
+//! enough within two seconds on a machine that does nothing else, and not on others.)
 //!
 //! Rejected: decay curves per page (jemalloc). They give back what is about to be used again, if it
 //! only lay long enough.
@@ -18,9 +20,11 @@
 /// Between two looks.
 pub const TICK_MS: u32 = 100;
 
-/// Time that may be spent on giving back, per tick: a quarter of one processor, while there is a
-/// backlog.
-pub const BUDGET_NS: u64 = TICK_MS as u64 * 1_000_000 / 4;
+/// Processor time that may be spent on giving back, per tick: a quarter of one processor.
+const BUDGET_NS: u64 = TICK_MS as u64 * 1_000_000 / 4;
+
+/// Ticks in a row that were not enough, after which it is twice as much.
+const PATIENCE: u32 = 3;
 
 /// The same for an allocating thread that gives back in passing, where there is no thread for it: it is in the way of
 /// somebody's request.
@@ -54,6 +58,30 @@ impl Pacer {
     }
 }
 
+/// How much of a tick may be spent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// Ticks in a row that were not enough.
+    behind: u32,
+}
+
+impl Pace {
+    /// Nothing is left over.
+    pub const fn new() -> Self {
+        Self { behind: 0 }
+    }
+
+    /// Processor time for the next tick, in nanoseconds.
+    pub fn budget_ns(&self) -> u64 {
+        if self.behind < PATIENCE { BUDGET_NS } else { 2 * BUDGET_NS }
+    }
+
+    /// Whether the budget of a tick was enough.
+    pub fn note(&mut self, was_enough: bool) {
+        self.behind = if was_enough { 0 } else { self.behind.saturating_add(1) };
+    }
+}
+
 /// Free bytes that a limit leaves room for.
 pub fn room(in_use_bytes: u64, limit_bytes: u64) -> u64 {
     (limit_bytes - limit_bytes / 16).saturating_sub(in_use_bytes)
@@ -74,6 +102,20 @@ mod tests {
             assert!(pacer.look(100 * MIB, u64::MAX) >= 1000 * MIB);
         }
         assert_eq!(pacer.look(100 * MIB, u64::MAX), 11 * MIB);
+    }
+
+    #[test]
+    fn a_backlog_that_lasts_gets_half_a_processor_and_its_end_takes_that_back() {
+        let mut pace = Pace::new();
+        let budgets: Vec<u64> = (0..5)
+            .map(|_| {
+                pace.note(false);
+                pace.budget_ns() / 1_000_000
+            })
+            .collect();
+        assert_eq!(budgets, [25, 25, 50, 50, 50]);
+        pace.note(true);
+        assert_eq!(pace.budget_ns(), BUDGET_NS);
     }
 
     #[test]

@@ -8,14 +8,23 @@
 //! back, [`Arena::renew`] undoes what [`relocate`] did to a mapping.
 //!
 //! Huge pages are refused for the range, as for stacks: with `always` the kernel would turn one
-//! live page into 2 MiB, and what the allocator says about resident memory would not be true.
+//! live page into 2 MiB, and what the allocator says about resident memory would not be true. Where
+//! the allocator knows that it will fill 2 MiB, it asks for them ([`Arena::back`]): the range is open
+//! to huge pages only while it is made resident, so the kernel never makes one by itself. A part of a
+//! huge page that is discarded stays charged until the kernel is short of memory, though the process
+//! no longer has it; whoever gives back a part breaks the page first ([`shatter`]).
 //!
 //! Rejected: [`crate::mem::Reservation`] for this as well. It reports in words, which allocates.
+//! `MADV_COLLAPSE` for huge pages: it makes them of pages that were touched one by one, and does so
+//! where the machine's owner has said `never`.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 use std::ffi::{CStr, c_void};
 use std::ops::Range;
+
+/// Bytes of a huge page.
+pub const HUGE_BYTES: usize = 2 << 20;
 
 /// A range of addresses that nothing else in the process uses. Never unmapped by itself: what an
 /// allocator lends out has no end that this type could know.
@@ -93,6 +102,35 @@ impl Arena {
         unsafe { mm::mprotect(range.start as *mut c_void, range.len(), flags) }.is_ok()
     }
 
+    /// Makes a part resident that nobody has touched, with huge pages where the kernel has some, else
+    /// with small ones. `false` when it cannot: some of the part may be resident then. The part must
+    /// be whole in [`HUGE_BYTES`], opened, and the caller's alone.
+    ///
+    /// ```
+    /// use millpond_sys::arena::{Arena, HUGE_BYTES};
+    ///
+    /// let arena = Arena::reserve(HUGE_BYTES, HUGE_BYTES, c"example").unwrap();
+    /// let part = arena.start()..arena.start() + HUGE_BYTES;
+    /// assert!(arena.open(part.clone()));
+    /// let is_resident = arena.back(part);
+    /// # let _ = is_resident;
+    /// ```
+    pub fn back(&self, range: Range<usize>) -> bool {
+        debug_assert!(range.start >= self.start && range.end <= self.start + self.bytes);
+        debug_assert!(
+            range.start.is_multiple_of(HUGE_BYTES) && range.len().is_multiple_of(HUGE_BYTES)
+        );
+        let (at, bytes) = (range.start as *mut c_void, range.len());
+        // SAFETY: none of these changes what memory holds; the range lies in this reservation. That
+        // huge pages are refused again leaves those that are there, and the mapping in one piece.
+        unsafe {
+            let _ = mm::madvise(at, bytes, Advice::LinuxHugepage);
+            let backed = mm::madvise(at, bytes, Advice::LinuxPopulateWrite);
+            let _ = mm::madvise(at, bytes, Advice::LinuxNoHugepage);
+            backed.is_ok()
+        }
+    }
+
     /// Maps a page-aligned part anew: it reads as zeros, and is one mapping with its neighbours
     /// again.
     ///
@@ -138,6 +176,34 @@ pub unsafe fn discard(range: Range<usize>) -> bool {
 pub unsafe fn discard_all(ranges: &[Range<usize>]) -> bool {
     // SAFETY: the caller's promise. (`errno`: as in `discard`.)
     crate::hooks::keep_errno(|| unsafe { crate::mem::discard_batch(ranges) }).is_ok()
+}
+
+/// Which pages of 4 KiB are resident: one byte each, odd if it is. `false` when the kernel does not say.
+/// The range must be mapped.
+///
+/// ```
+/// let arena = millpond_sys::arena::Arena::reserve(8192, 4096, c"example").unwrap();
+/// let mut marks = [0; 2];
+/// assert!(millpond_sys::arena::residency(arena.start()..arena.start() + 8192, &mut marks));
+/// assert_eq!(marks, [0, 0]);
+/// ```
+pub fn residency(range: Range<usize>, marks: &mut [u8]) -> bool {
+    debug_assert!(marks.len() * 4096 == range.len());
+    let at = range.start as *mut c_void;
+    // SAFETY: the kernel writes a byte for each page of the range, as many as there are.
+    let ask = || unsafe { libc::mincore(at, range.len(), marks.as_mut_ptr()) };
+    crate::hooks::keep_errno(ask) == 0
+}
+
+/// Makes small pages of the huge one that `page` is a part of, if it is: then a part of it can be given
+/// back for good. `page` must be resident. A hint: the kernel may leave it as it is (`mlockall`, a part that
+/// a device has pinned, a kernel before 5.4), and breaks it when it is short of memory.
+///
+/// It is the price of `MADV_COLD` for a part of a huge page: about 150 µs.
+pub fn shatter(page: usize) {
+    debug_assert!(page.is_multiple_of(4096));
+    // SAFETY: says which page is wanted least, and changes nothing that a program can see.
+    let _ = unsafe { mm::madvise(page as *mut c_void, 4096, Advice::LinuxCold) };
 }
 
 /// Moves the pages of `from` to `to` without copying; `from` stays mapped and reads as zeros
@@ -286,6 +352,56 @@ mod tests {
             assert!(discard(arena.start()..arena.start() + 4096));
             assert_eq!(byte(arena.start()).read_volatile(), 0);
         }
+    }
+
+    /// A number of `/proc/self/smaps` for the mapping that an address lies in, in KiB.
+    fn of_mapping(address: usize, name: &str) -> usize {
+        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let (Some(first), second) = (words.next(), words.next()) else { continue };
+            if let Some((start, end)) = first.split_once('-')
+                && let (Ok(start), Ok(end)) =
+                    (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16))
+            {
+                inside = (start..end).contains(&address);
+            } else if inside && first == name {
+                return second.unwrap().parse().unwrap();
+            }
+        }
+        panic!("no {name} of {address:#x}");
+    }
+
+    #[test]
+    fn a_part_that_is_backed_is_resident_reads_as_zeros_and_gives_back_every_page() {
+        let arena = Arena::reserve(3 * HUGE_BYTES, HUGE_BYTES, c"test").unwrap();
+        let (start, middle) = (arena.start(), arena.start() + HUGE_BYTES);
+        assert!(arena.open(start..start + 3 * HUGE_BYTES));
+        if !arena.back(middle..middle + HUGE_BYTES) {
+            return println!("skipped: this kernel does not fill a range (5.14 does)");
+        }
+        assert_eq!(of_mapping(middle, "Rss:"), HUGE_BYTES >> 10);
+        let length = of_mapping(middle, "Size:");
+        assert!(length >= (3 * HUGE_BYTES) >> 10, "the mapping is in pieces, {length} KiB here");
+        for page in (middle..middle + HUGE_BYTES).step_by(4096) {
+            // SAFETY: the arena is the test's own.
+            unsafe {
+                assert_eq!(byte(page).read_volatile(), 0);
+                // Of a huge page that is broken, the kernel (6.12) takes back what is all zeros.
+                byte(page).write_volatile(7);
+            }
+        }
+        // Somebody else may be holding the page just then.
+        while of_mapping(middle, "AnonHugePages:") > 0 {
+            shatter(middle);
+        }
+        // SAFETY: as above.
+        unsafe {
+            assert!(discard(middle..middle + 4096));
+            assert_eq!(byte(middle + 4096).read_volatile(), 7);
+        }
+        assert_eq!(of_mapping(middle, "Rss:"), (HUGE_BYTES - 4096) >> 10);
     }
 
     #[test]

@@ -25,6 +25,18 @@ pub fn now_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Nanoseconds of processor time that the calling thread has used. A system call, of less than a
+/// microsecond.
+///
+/// ```
+/// let before_ns = millpond_sys::clock::my_cpu_ns();
+/// assert!(millpond_sys::clock::my_cpu_ns() >= before_ns);
+/// ```
+pub fn my_cpu_ns() -> u64 {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64
+}
+
 /// Nanoseconds of processor time that a thread of this process has used; `None` if there is no such
 /// thread. A system call, of less than a microsecond.
 ///

@@ -5,25 +5,27 @@
 //! shift and a load ([`crate::ground`]):
 //!
 //! ```text
-//!  meta   │ table: a pointer per page │ map: bits, summaries │ backed: bits │ idle │ records ─► │
+//!  meta   │ table: a pointer per page │ map: bits, summaries │ backing: bits │ huge: bits │ records ─► │
 //! ```
 //!
 //! - *table*: for each page of a span of small blocks, and for the first page of an object with pages
 //!   of its own, the span. Null otherwise.
 //! - *map*: which pages are taken ([`summary`]).
-//! - *backed*: which *free* pages may be resident. Taken ones are their span's concern.
-//! - *idle*: how many pages of each chunk are free and backed; what the scavenger looks for.
+//! - *backing*: which *free* pages may be resident, and how many in each chunk ([`backing`]).
+//! - *huge*: which 2 MiB may be one page of the kernel ([`huge`]).
 //! - *records*: spans and caches, taken from the front and kept for ever once made; those of spans that
 //!   are gone are used again.
 //!
-//! All of it is protected by one lock, but for the table, which anyone reads. The walk down:
-//! [`Pages::small`] and [`Pages::whole`] take the lowest run of pages that is long enough and make a
-//! span of it. The walk back: [`Pages::free`]; the pages stay resident until [`Pages::take_idle`]
-//! lends them to the scavenger, which returns them by [`Pages::put_idle`].
+//! All of it is protected by one lock, but for the table, which anyone reads, and *huge*. The walk down: [`small`] and
+//! [`Pages::whole`] take the lowest run of pages that is long enough and make a span of it; where the heap grows
+//! densely, 2 MiB are made resident first. The walk back: [`Pages::free`]; the pages stay resident until
+//! [`Pages::take_idle`] lends them to the scavenger, which returns them by [`Pages::put_idle`].
 //!
 //! Identity, under the lock: `top = pages of spans + idle + released + moving`, where `top` is the
 //! highest page that was ever used.
 
+pub mod backing;
+pub mod huge;
 pub mod summary;
 
 use crate::classes::{CLASSES, COUNT, PAGE, PAGE_SHIFT};
@@ -32,9 +34,13 @@ use crate::list::address;
 use crate::lock::{Lock, Rank};
 use crate::scavenge;
 use crate::span::{HOLLOW, OS_PAGE, Span, State};
-use millpond_sys::arena::{self, Arena};
+use backing::{Backing, Claim};
+use huge::HUGE_PAGES;
+use millpond_policy::growth::{Growth, Next};
+use millpond_sys::arena::{self, Arena, HUGE_BYTES};
+use std::ops::Range;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use summary::{CHUNK_PAGES, Map, spans_of_words, words_for};
+use summary::{CHUNK_PAGES, Map, words_for};
 
 /// Address space that is asked for first, in bytes; half of it again and again if refused.
 const HEAP_BYTES: usize = 1 << 40;
@@ -69,7 +75,7 @@ pub struct Counts {
     pub large_bytes: usize,
     /// Free, and perhaps resident.
     pub idle: usize,
-    /// Lent to the scavenger at the moment.
+    /// Lent to the scavenger at the moment, or to a thread that makes them resident.
     pub moving: usize,
     /// The highest page ever used, plus one.
     pub top: usize,
@@ -81,17 +87,7 @@ pub struct Counts {
     pub refused: u64,
 }
 
-/// A run of pages.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    first: usize,
-    /// Two bits (of 4 KiB each) per page for the first 16 pages: may be resident.
-    dirty: u32,
-    /// No page is resident: it reads as zeros.
-    zero: bool,
-}
-
-/// A run that the scavenger has on loan.
+/// A run that the scavenger has on loan, or a thread that makes it resident.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Loan {
     /// First page.
@@ -115,6 +111,21 @@ pub fn with<R>(f: impl FnOnce(&mut Pages) -> Option<R>) -> Option<R> {
     result
 }
 
+/// A new span of small blocks. It has no owner yet, and nobody knows of it.
+pub fn small(class: usize) -> Option<&'static Span> {
+    let made = with(|pages| {
+        let first = pages.find(CLASSES[class].pages as usize, 1)?;
+        match pages.what_about(first, class) {
+            Some(Next::AtOnce) => Some(None),
+            next => {
+                pages.leave(next, first, class);
+                Some(Some(pages.small(class, first)?))
+            }
+        }
+    });
+    made?.or_else(|| huge::small(class))
+}
+
 /// As [`with`], but makes none: in a program that has chosen another allocator there is nothing to say.
 pub fn if_any<R>(f: impl FnOnce(&mut Pages) -> Option<R>) -> Option<R> {
     PAGES.lock().as_mut().and_then(f)
@@ -122,6 +133,7 @@ pub fn if_any<R>(f: impl FnOnce(&mut Pages) -> Option<R>) -> Option<R> {
 
 /// Takes the lock for a `fork`.
 pub fn hold() {
+    huge::hold();
     PAGES.hold();
 }
 
@@ -131,7 +143,10 @@ pub fn hold() {
 /// This thread, or the one that it is a copy of, must have called `hold`.
 pub unsafe fn let_go() {
     // SAFETY: the caller's promise.
-    unsafe { PAGES.let_go() };
+    unsafe {
+        PAGES.let_go();
+        huge::let_go_of_growth();
+    }
 }
 
 /// See the essay.
@@ -140,8 +155,11 @@ pub struct Pages {
     heap: Arena,
     meta: Arena,
     map: Map,
-    backed: *mut u64,
-    idle: *mut u16,
+    backing: Backing,
+    /// What is known of how the heap grows.
+    growth: Growth,
+    /// First page of the 2 MiB that are to be looked at.
+    probe: usize,
     /// First address of the records that is not used.
     records: usize,
     /// Records up to here are opened.
@@ -175,10 +193,10 @@ impl Pages {
         let pages = bytes / PAGE;
         let chunks = pages / CHUNK_PAGES;
         let table = pages * size_of::<AtomicPtr<Span>>();
-        let (map, backed) = (words_for(pages) * 8, pages / 8);
-        let arrays = (table + map + backed + chunks * 2).next_multiple_of(4096);
+        let (map, backed, huge) = (words_for(pages) * 8, pages / 8, huge::bytes_for(pages));
+        let arrays = (table + map + backed + huge + chunks * 2).next_multiple_of(4096);
         let meta_bytes = arrays + pages * size_of::<Span>();
-        let heap = Arena::reserve(bytes, 2 << 20, NAME)?;
+        let heap = Arena::reserve(bytes, HUGE_BYTES, NAME)?;
         let meta = Arena::reserve(meta_bytes, 4096, c"millpond heap records");
         // The table is opened as the heap grows; the rest of the arrays is small.
         let opened = |meta: &Arena| meta.open(meta.start() + table..meta.start() + arrays);
@@ -189,14 +207,19 @@ impl Pages {
         };
         let start = meta.start();
         let at = |offset: usize| (start + offset) as *mut u64;
-        // SAFETY: fresh from the kernel, as long as `words_for` says, and used by nobody else.
-        let map = unsafe { Map::new(at(table), pages) };
+        // SAFETY: fresh from the kernel, one behind the other, as long as each wants it, and used by nobody else.
+        let (map, backing) = unsafe {
+            huge::set_up(at(table + map + backed), heap.start());
+            let idle = at(table + map + backed + huge).cast();
+            (Map::new(at(table), pages), Backing::new(at(table + map), idle))
+        };
         let this = Self {
             heap,
             meta,
             map,
-            backed: at(table + words_for(pages) * 8),
-            idle: at(table + words_for(pages) * 8 + backed).cast(),
+            backing,
+            growth: Growth::new(),
+            probe: 0,
             records: start + arrays,
             records_opened: start + arrays,
             opened: 0,
@@ -287,68 +310,34 @@ impl Pages {
         false
     }
 
-    /// Takes the lowest run of `count` pages whose first page is aligned to `align` pages.
-    fn take(&mut self, count: usize, align: usize) -> Option<Run> {
+    /// The first page of the lowest free run of `count` pages that is aligned to `align` pages.
+    fn find(&self, count: usize, align: usize) -> Option<usize> {
         let found = self.map.find(count.checked_add(align - 1)?, self.counts.top)?;
         let base = self.heap.start() >> PAGE_SHIFT;
-        let first = (base + found).next_multiple_of(align) - base;
+        Some((base + found).next_multiple_of(align) - base)
+    }
+
+    /// Takes a run of free pages.
+    fn take(&mut self, first: usize, count: usize) -> Option<Claim> {
         if !self.open(first + count) {
             return None;
         }
         self.map.mark(first, count, true);
         self.counts.top = self.counts.top.max(first + count);
-        let (dirty, zero) = self.claim_backing(first, count);
-        Some(Run { first, dirty, zero })
+        Some(self.claim_backing(first, count))
     }
 
     /// The pages are a span's now: what is resident of them is its concern.
-    fn claim_backing(&mut self, first: usize, count: usize) -> (u32, bool) {
-        let (mut dirty, mut zero) = (0, true);
-        for (word, mask) in spans_of_words(first..first + count) {
-            // SAFETY: one word per 64 pages, and the map has checked the range.
-            let bits = unsafe { &mut *self.backed.add(word) };
-            let mut hit = *bits & mask;
-            *bits &= !mask;
-            if hit == 0 {
-                continue;
-            }
-            zero = false;
-            self.count_idle(word, -i32::from(hit.count_ones() as u16));
-            while hit != 0 {
-                let page = word * 64 + hit.trailing_zeros() as usize - first;
-                hit &= hit - 1;
-                if page < 16 {
-                    dirty |= 3 << (2 * page);
-                }
-            }
-        }
-        (dirty, zero)
+    fn claim_backing(&mut self, first: usize, count: usize) -> Claim {
+        let claim = self.backing.claim(first, count);
+        self.counts.idle -= claim.count;
+        claim
     }
 
-    fn count_idle(&mut self, word: usize, change: i32) {
-        // SAFETY: one number per chunk of 8 words.
-        let idle = unsafe { &mut *self.idle.add(word / 8) };
-        *idle = (i32::from(*idle) + change) as u16;
-        self.counts.idle = (self.counts.idle as isize + change as isize) as usize;
-    }
-
-    /// Frees a run; `dirty` as in [`Run`] for a short one, all ones for a long one.
+    /// Frees a run; `dirty` as in [`Backing::put`].
     fn put(&mut self, first: usize, count: usize, dirty: u32) {
         self.map.mark(first, count, false);
-        for (word, mask) in spans_of_words(first..first + count) {
-            let of_page = |page: usize| match (first + page) / 64 == word {
-                true => u64::from(dirty >> (2 * page) & 3 != 0) << ((first + page) % 64),
-                false => 0,
-            };
-            let backed = match dirty {
-                u32::MAX => mask,
-                0 => 0,
-                _ => (0..count).map(of_page).fold(0, |bits, bit| bits | bit),
-            };
-            // SAFETY: as above.
-            unsafe { *self.backed.add(word) |= backed };
-            self.count_idle(word, backed.count_ones() as i32);
-        }
+        self.counts.idle += self.backing.put(first, count, dirty);
     }
 
     fn entry(&self, page: usize) -> &'static AtomicPtr<Span> {
@@ -361,18 +350,18 @@ impl Pages {
         (span.start.get() - self.heap.start()) >> PAGE_SHIFT
     }
 
-    /// A new span of small blocks. It has no owner yet, and nobody knows of it.
-    pub fn small(&mut self, class: usize) -> Option<&'static Span> {
+    /// A span of small blocks in a free run that is long enough.
+    fn small(&mut self, class: usize, first: usize) -> Option<&'static Span> {
         let pages = CLASSES[class].pages as usize;
         let span = self.span()?;
-        let Some(run) = self.take(pages, 1) else {
+        let Some(claim) = self.take(first, pages) else {
             self.bury(span);
             return None;
         };
-        let start = self.heap.start() + (run.first << PAGE_SHIFT);
+        let start = self.heap.start() + (first << PAGE_SHIFT);
         let secret = self.next_secret();
-        span.set_up_small(start, class, secret, run.dirty);
-        for page in run.first..run.first + pages {
+        span.set_up_small(start, class, secret, claim.dirty);
+        for page in first..first + pages {
             self.entry(page).store(address(span), Ordering::Release);
         }
         self.counts.small[class] += pages;
@@ -380,28 +369,29 @@ impl Pages {
         Some(span)
     }
 
-    /// A new object with pages of its own, and whether it reads as zeros.
+    /// A new object with pages of its own, and the bytes of it outside of which it reads as zeros.
     pub fn whole(
         &mut self,
         bytes: usize,
         align: usize,
         state: State,
-    ) -> Option<(&'static Span, bool)> {
+    ) -> Option<(&'static Span, Range<usize>)> {
         let pages = bytes.max(1).checked_next_multiple_of(PAGE)? / PAGE;
         let count = u32::try_from(pages).ok()?;
+        let first = self.find(pages, (align / PAGE).max(1))?;
         let span = self.span()?;
-        let Some(run) = self.take(pages, (align / PAGE).max(1)) else {
+        let Some(claim) = self.take(first, pages) else {
             self.bury(span);
             return None;
         };
-        let start = self.heap.start() + (run.first << PAGE_SHIFT);
+        let start = self.heap.start() + (first << PAGE_SHIFT);
         span.set_up_whole(start, count, bytes, state);
-        self.entry(run.first).store(address(span), Ordering::Release);
+        self.entry(first).store(address(span), Ordering::Release);
         self.counts.large += pages;
         self.counts.lent += pages;
         self.counts.large_objects += 1;
         self.counts.large_bytes += bytes;
-        Some((span, run.zero))
+        Some((span, claim.stale.start * PAGE..claim.stale.end * PAGE))
     }
 
     /// Takes a span's pages back. Nobody else may know of it any more.
@@ -435,6 +425,7 @@ impl Pages {
     pub fn renew(&self, span: &Span) -> bool {
         let start = span.start.get();
         let range = start..start + span.pages.get() as usize * PAGE;
+        huge::let_go(&range);
         // SAFETY: the caller has the object, or it is free; and its pages are this heap's.
         unsafe { self.heap.renew(range, NAME) }
     }
@@ -447,20 +438,16 @@ impl Pages {
         self.gone = address(span);
     }
 
-    /// Makes a large object longer or shorter where it stands. `Some(zero)`: done, and whether what
-    /// was added reads as zeros.
-    pub fn resize(&mut self, span: &'static Span, bytes: usize) -> Option<bool> {
+    /// Makes a large object longer or shorter where it stands; `None` if it cannot be. What is added may hold anything.
+    pub fn resize(&mut self, span: &'static Span, bytes: usize) -> Option<()> {
         let (first, old) = (self.page_of(span), span.pages.get() as usize);
         let new = bytes.checked_next_multiple_of(PAGE)? / PAGE;
         let count = u32::try_from(new).ok()?;
-        let mut zero = true;
         if new > old {
-            if !self.map.is_free(first + old, new - old) || !self.open(first + new) {
+            if !self.map.is_free(first + old, new - old) {
                 return None;
             }
-            self.map.mark(first + old, new - old, true);
-            self.counts.top = self.counts.top.max(first + new);
-            (_, zero) = self.claim_backing(first + old, new - old);
+            self.take(first + old, new - old)?;
         } else if new < old {
             if span.moved.get() {
                 return None;
@@ -472,11 +459,12 @@ impl Pages {
         self.counts.lent = self.counts.lent + new - old;
         self.counts.large_bytes = self.counts.large_bytes + bytes - span.bytes.get();
         span.bytes.set(bytes);
-        Some(zero)
+        Some(())
     }
 
-    /// Lends the highest idle runs of one chunk below `below` to the caller: taken, so that nobody
-    /// uses them, and not backed. Returns how many runs, and where to go on; `None` at the bottom.
+    /// Lends the highest idle runs of one chunk below `below` to the caller, `most` pages and perhaps the rest of a
+    /// huge page: taken, so that nobody uses them, and not backed. Returns how many runs, and where to go on; `None` at
+    /// the bottom.
     pub fn take_idle(
         &mut self,
         below: usize,
@@ -484,33 +472,34 @@ impl Pages {
         loans: &mut [Loan],
     ) -> Option<(usize, usize)> {
         let chunks = below.min(self.counts.top).div_ceil(CHUNK_PAGES);
-        // SAFETY: one number per chunk.
-        let chunk = (0..chunks).rev().find(|&chunk| unsafe { *self.idle.add(chunk) } > 0)?;
+        let chunk = self.backing.highest_chunk(chunks)?;
         let (mut used, mut total) = (0, 0);
         let mut end = ((chunk + 1) * CHUNK_PAGES).min(below);
         while end > chunk * CHUNK_PAGES && used < loans.len() && total < most {
-            let Some((first, count)) = self.backed_run(chunk * CHUNK_PAGES, end) else { break };
-            let count = count.min(most - total);
-            let first = end.min(first + count) - count;
-            self.map.mark(first, count, true);
-            self.claim_backing(first, count);
-            loans[used] = Loan { first, count };
+            let Some((first, count)) = self.backing.highest_run(chunk * CHUNK_PAGES..end) else {
+                break;
+            };
+            let loan = self.cut(first, count, most - total);
+            self.map.mark(loan.first, loan.count, true);
+            self.claim_backing(loan.first, loan.count);
+            loans[used] = loan;
             used += 1;
-            total += count;
-            end = first;
+            total += loan.count;
+            end = loan.first;
         }
         self.counts.moving += total;
         let next = if used == loans.len() || total >= most { end } else { chunk * CHUNK_PAGES };
         Some((used, next))
     }
 
-    /// The highest run of backed pages in a range that begins at a word.
-    fn backed_run(&self, start: usize, end: usize) -> Option<(usize, usize)> {
-        // SAFETY: one bit per page.
-        let backed = |page: usize| unsafe { *self.backed.add(page / 64) } >> (page % 64) & 1 == 1;
-        let last = (start..end).rev().find(|&page| backed(page))?;
-        let first = (start..last).rev().find(|&page| !backed(page)).map_or(start, |page| page + 1);
-        Some((first, last - first + 1))
+    /// The end of a run: `most` pages, or a few more, rather than a part of a huge page that could go whole.
+    fn cut(&self, first: usize, count: usize, most: usize) -> Loan {
+        let end = first + count;
+        let mut from = first.max(end.saturating_sub(most));
+        if huge::is_huge(self.heap.start() + (from << PAGE_SHIFT)) {
+            from = first.max(from / HUGE_PAGES * HUGE_PAGES);
+        }
+        Loan { first: from, count: end - from }
     }
 
     /// The addresses of a run.
@@ -549,7 +538,8 @@ impl Pages {
     pub fn meta_bytes(&self) -> usize {
         let top = self.counts.top;
         let table = top * size_of::<AtomicPtr<Span>>();
-        table + words_for(top.next_multiple_of(64)) * 8 + top / 8 + self.counts.record_bytes
+        let bits = top / 8 + huge::bytes_for(top);
+        table + words_for(top.next_multiple_of(64)) * 8 + bits + self.counts.record_bytes
     }
 
     /// Pages that are free and given back, or were never used, below the top.
@@ -567,8 +557,7 @@ impl Pages {
         let words = top.div_ceil(64);
         let mut backed = 0;
         for word in 0..words {
-            // SAFETY: one bit per page.
-            let bits = unsafe { *self.backed.add(word) };
+            let bits = self.backing.word(word);
             if bits & self.map.chunk_bits(word / 8)[word % 8] != 0 {
                 return Err("a page is both taken and idle");
             }

@@ -23,7 +23,6 @@ use super::{DUE, NONE, PASS, QUIET_TICKS, RESTING, STATE, WANTED, make_pass};
 use millpond_policy::scavenge::{INLINE_BUDGET_NS, TICK_MS};
 use millpond_sys::clock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::time::Duration;
 
 /// When the next pass is due, by the monotonic clock. Written with the lock of a pass.
 static NEXT_NS: AtomicU64 = AtomicU64::new(0);
@@ -45,7 +44,7 @@ pub(super) fn lend_a_hand() {
     // Another thread is at it, or a `fork` waits for it.
     let Some(mut pass) = PASS.try_lock() else { return };
     NEXT_NS.store(now + u64::from(TICK_MS) * 1_000_000, Relaxed);
-    let busy = make_pass(&mut pass, Duration::from_nanos(INLINE_BUDGET_NS));
+    let (busy, _) = make_pass(&mut pass, INLINE_BUDGET_NS);
     pass.quiet = if busy { 0 } else { pass.quiet + 1 };
     if pass.quiet >= QUIET_TICKS {
         pass.quiet = 0;
