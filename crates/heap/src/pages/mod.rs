@@ -193,7 +193,7 @@ impl Pages {
         let at = |offset: usize| (start + offset) as *mut u64;
         // SAFETY: fresh from the kernel, as long as `words_for` says, and used by nobody else.
         let map = unsafe { Map::new(at(table), pages) };
-        let this = Self {
+        let mut this = Self {
             heap,
             meta,
             map,
@@ -220,6 +220,7 @@ impl Pages {
         };
         GROUND.table.store(start as *mut AtomicPtr<Span>, Ordering::Relaxed);
         GROUND.pages.store(pages, Ordering::Relaxed);
+        GROUND.secret.store(this.next_secret() | 1 << 63, Ordering::Relaxed);
         GROUND.base.store(this.heap.start(), Ordering::Release);
         Some(this)
     }
