@@ -9,11 +9,12 @@
 //! A block that shrinks stays where it is as long as it uses half of what it has: a program that trims a
 //! buffer does not want a copy of it, and one that trims it to a tenth wants the rest back.
 
+use crate::cache::{Cache, shelf_by_words};
 use crate::classes::DIRECT_MAX;
 use crate::ground::span_of;
 use crate::heap;
 use crate::misuse;
-use crate::threads::LOCAL;
+use crate::threads;
 use millpond_sys::hooks;
 
 /// The alignment of what C's `malloc` returns.
@@ -45,16 +46,15 @@ pub fn alloc_fast(bytes: usize) -> *mut u8 {
     }
     // A block for nothing is a block all the same: nobody else has its address.
     let sixteens = (bytes.max(1) + 15) >> 4;
-    LOCAL.with(|local| {
-        // SAFETY: in a turn, the pointer is this thread's cache or the stand-in; spans live for ever.
-        let span = unsafe { &*(*local.turn.begin()).direct[2 * sixteens].get() };
-        let left = local.countdown.get() - bytes as i64;
-        local.countdown.set(left);
-        let block = if left < 0 { std::ptr::null_mut() } else { span.pop() };
-        // Also when there is no block: the slow road begins anew.
-        local.turn.end();
-        block
-    })
+    let local = threads::mine();
+    // SAFETY: in a turn, the pointer is this thread's cache or the stand-in, and the offset that of a shelf.
+    let shelf = unsafe { Cache::shelf(local.turn.begin(), shelf_by_words(2 * sixteens)) };
+    let left = local.countdown.get() - bytes as i64;
+    local.countdown.set(left);
+    let block = if left < 0 { std::ptr::null_mut() } else { shelf.pop() };
+    // Also when there is no block: the slow road begins anew.
+    local.turn.end();
+    block
 }
 
 /// What [`alloc_fast`] did not find easy.

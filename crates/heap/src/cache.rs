@@ -1,14 +1,15 @@
 //! The first tier: what one thread allocates from, without atomic instructions.
 //!
-//! A cache *owns* spans, many per class, and every block that its thread frees goes straight back to
-//! its span, so that spans become wholly free again. Per class ([`Bin`]):
+//! A cache *owns* spans, many per class. What its thread frees lies down on the class's shelf ([`crate::loose`]), to be
+//! used next, or goes straight back to its span, so that spans become wholly free again. Per class ([`Bin`]):
 //!
 //! ```text
+//!   shelf   ── loose blocks, of full spans and of the current one: asked first
 //!   current ── blocks are taken from here (a list per span, the next block is on top)
 //!   partial ── spans with room, in the order in which they got it
 //!   full    ── spans without, in no list; they come back by a free of this thread, or through the inbox
 //!   inbox   ── full spans that other threads have freed blocks of
-//!   owned   ── all of these
+//!   owned   ── all of these but the loose blocks
 //! ```
 //!
 //! Down, when the current span has no block ([`Cache::refill`]): carve more of it; bring home what
@@ -16,23 +17,25 @@
 //! the central list; ask the page heap. Up, when the last block of a span that is not the current one
 //! comes back ([`Cache::emptied`]): one empty span per class is kept, the others return their pages.
 //!
-//! `direct` is `current` once more, by the number of words of the request, which saves the fast path
-//! the look-up of the class.
+//! A shelf names the current span once more, so that an allocation that finds nothing loose has it at hand; in the
+//! checked mode it does not, and has no room either, so every operation takes the slow road.
 //!
 //! All fields belong to the holder of the cache: its thread, or who has claimed it ([`crate::claim`]),
 //! or the lock of the common cache. The list of threads and the inbox say otherwise for themselves.
 //!
-//! Rejected: bins of loose blocks (tcmalloc). They hold blocks of many spans, so that no span is ever
-//! wholly free while a cache is warm; and a cache that sleeps then pins them all.
+//! Rejected: loose blocks of all spans alike (tcmalloc). They make every span a little in use for ever, and no
+//! span wholly free while a cache is warm.
 
 use crate::central;
 use crate::checked;
-use crate::classes::{CLASSES, COUNT, DIRECT, DIRECT_MAX};
+use crate::classes::{BY_WORDS, COUNT, DIRECT};
+use crate::ground::span_of;
 use crate::list::{List, Owned, address};
+use crate::loose::{self, Shelf};
 use crate::misuse;
 use crate::pages;
 use crate::scavenge;
-use crate::span::{Span, State};
+use crate::span::{HARDENED, Span, State};
 use crate::threads::Local;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed};
@@ -40,17 +43,10 @@ use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed};
 /// Empty spans that a cache keeps, per class.
 const SPARES: usize = 1;
 
-/// Stands for "no span": has no block to give.
-static EMPTY: Span = Span::empty();
-
-const fn none() -> *mut Span {
-    (&raw const EMPTY).cast_mut()
-}
-
 /// What a cache has of one class.
 #[derive(Debug)]
 pub struct Bin {
-    /// The span that blocks are taken from, or [`EMPTY`].
+    /// The span that blocks are taken from, or null.
     current: Cell<*mut Span>,
     /// Spans with room.
     pub partial: List,
@@ -67,7 +63,7 @@ pub struct Bin {
 impl Bin {
     const fn new() -> Self {
         Self {
-            current: Cell::new(none()),
+            current: Cell::new(std::ptr::null_mut()),
             partial: List::new(),
             owned: Owned::new(),
             spares: Cell::new(0),
@@ -76,18 +72,10 @@ impl Bin {
         }
     }
 
-    /// Takes a block of the current span, if that is easy; else null.
-    #[inline(always)]
-    pub fn pop(&self) -> *mut u8 {
-        // SAFETY: records live for ever.
-        unsafe { &*self.current.get() }.pop()
-    }
-
     /// The span that blocks are taken from, if there is one.
     pub fn current(&self) -> Option<&'static Span> {
-        let current = self.current.get();
         // SAFETY: records live for ever.
-        (!std::ptr::eq(current, none())).then(|| unsafe { &*current })
+        unsafe { self.current.get().as_ref() }
     }
 }
 
@@ -95,16 +83,43 @@ impl Bin {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Cache {
-    /// The current span by words of the request. A copy of `bins[..].current`.
-    pub direct: [Cell<*mut Span>; DIRECT],
+    /// Loose blocks and the current span, per class.
+    pub shelves: [Shelf; COUNT],
     /// Per class.
     pub bins: [Bin; COUNT],
+    /// Where loose blocks lie: [`loose::SLOT_BYTES`]; null for caches that have none. Set before the cache is used.
+    pub slots: Cell<*mut u8>,
     /// The thread's own record; null for caches without a thread. Lock of the threads.
     pub local: Cell<*const Local>,
     /// Neighbours in the list of threads, or of spare caches. Lock of the threads.
     pub next: Cell<*const Cache>,
     /// As `next`.
     pub prev: Cell<*const Cache>,
+}
+
+/// In the place of [`shelf_offset`]: none.
+pub const NO_SHELF: u32 = u32::MAX;
+
+/// Where the shelf of a class lies in a cache.
+pub const fn shelf_offset(class: usize) -> u32 {
+    (std::mem::offset_of!(Cache, shelves) + class * size_of::<Shelf>()) as u32
+}
+
+/// As [`shelf_offset`], by words of a request.
+static SHELF_BY_WORDS: [u16; DIRECT] = {
+    let mut table = [0; DIRECT];
+    let mut words = 0;
+    while words < DIRECT {
+        table[words] = shelf_offset(BY_WORDS[words] as usize) as u16;
+        words += 1;
+    }
+    table
+};
+
+/// Where the shelf for a request of so many words lies in a cache.
+#[inline(always)]
+pub fn shelf_by_words(words: usize) -> u32 {
+    u32::from(SHELF_BY_WORDS[words])
 }
 
 // SAFETY: see the last paragraph but one of the essay.
@@ -116,19 +131,37 @@ impl Cache {
     /// A cache that owns nothing.
     pub const fn new() -> Self {
         Self {
-            direct: [const { Cell::new(none()) }; DIRECT],
+            shelves: [const { Shelf::new() }; COUNT],
             bins: [const { Bin::new() }; COUNT],
+            slots: Cell::new(std::ptr::null_mut()),
             local: Cell::new(std::ptr::null()),
             next: Cell::new(std::ptr::null()),
             prev: Cell::new(std::ptr::null()),
         }
     }
 
+    /// The shelf that lies so far into a cache.
+    ///
+    /// # Safety
+    /// The caller must hold the cache, or it must be the stand-in; the offset must come from [`shelf_offset`].
+    #[inline(always)]
+    pub unsafe fn shelf<'a>(cache: *const Self, offset: u32) -> &'a Shelf {
+        // SAFETY: a shelf of the cache, which lives for ever.
+        unsafe { &*cache.cast::<u8>().add(offset as usize).cast::<Shelf>() }
+    }
+
     /// Takes a block of a class, with all that may have to be done for it; null when there is no
     /// memory.
     pub fn take(&self, class: usize) -> *mut u8 {
-        // SAFETY: records live for ever.
-        let block = unsafe { &*self.bins[class].current.get() }.pop_or_abort();
+        let shelf = &self.shelves[class];
+        if let Some(last) = shelf.last() {
+            let block = shelf.pop();
+            if block.is_null() {
+                refuse_broken(last);
+            }
+            return block;
+        }
+        let block = self.bins[class].current().map_or(std::ptr::null_mut(), Span::pop_or_abort);
         if block.is_null() { self.refill(class) } else { block }
     }
 
@@ -155,9 +188,8 @@ impl Cache {
     fn set_aside(&self, span: &'static Span, class: usize) {
         if span.remote.arm() {
             span.set_state(State::Full);
-            span.local.store(std::ptr::null_mut(), Relaxed);
         } else {
-            span.set_state(State::Partial);
+            span.set_partial();
             self.bins[class].partial.push_front(span);
         }
     }
@@ -224,8 +256,10 @@ impl Cache {
     /// 100,000 blocks live, as then nearly every allocation changes the span.)
     fn unfill(&self, span: &'static Span, class: usize) {
         self.bins[class].partial.push_back(span);
-        span.set_state(State::Partial);
-        self.let_free(span);
+        span.set_partial();
+        if self.shelves[class].is_closed() {
+            self.open(class);
+        }
         // Its free blocks may be all that ever comes: nobody else would tell the scavenger.
         scavenge::nudge();
     }
@@ -248,14 +282,42 @@ impl Cache {
         if let Some(new) = span {
             held(new, 1);
             new.set_state(State::Current);
+            new.shelf.set(shelf_offset(class));
         }
-        let pointer = span.map_or(none(), address);
+        let pointer = span.map_or(std::ptr::null_mut(), address);
         bin.current.set(pointer);
-        let size = CLASSES[class].size as usize;
-        if size <= DIRECT_MAX && !checked::is_on() {
-            let below =
-                class.checked_sub(1).map_or(0, |below| CLASSES[below].size as usize / 8 + 1);
-            self.direct[below..=size / 8].iter().for_each(|entry| entry.set(pointer));
+        if !checked::is_on() {
+            self.shelves[class].current.set(pointer);
+        }
+        if span.is_some() {
+            self.open(class);
+        }
+    }
+
+    /// From here on blocks of the class may be loose. None is at the moment.
+    fn open(&self, class: usize) {
+        let slots = self.slots.get();
+        if !slots.is_null() && !checked::is_on() {
+            debug_assert_eq!(self.shelves[class].len(), 0);
+            // SAFETY: whoever made the cache gave it slots, once; and the callers see to it that the shelf is empty.
+            unsafe { self.shelves[class].open(class, slots) };
+        }
+    }
+
+    /// Puts loose blocks back into their spans, and closes the shelf.
+    fn put_back(&self, class: usize) {
+        let shelf = &self.shelves[class];
+        shelf.close();
+        while let Some(address) = shelf.remove() {
+            let (Some(span), true) = (span_of(address), !HARDENED || loose::is_marked(address))
+            else {
+                refuse_broken(address)
+            };
+            span.push(address);
+            if span.state() == State::Full {
+                self.bins[class].partial.push_back(span);
+                span.set_partial();
+            }
         }
     }
 
@@ -290,20 +352,23 @@ impl Cache {
 
     /// What a bin holds, as a number that changes when the bin is used. Looks at few spans.
     pub fn fingerprint(&self, class: usize) -> u64 {
-        let bin = &self.bins[class];
+        let (bin, shelf) = (&self.bins[class], &self.shelves[class]);
         let mix = |sum: u64, span: &Span| {
             let used = u64::from(span.used.load(Relaxed));
             (sum ^ used ^ span.start.get() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
         };
         let spans = bin.current().into_iter().chain(bin.partial.iter().take(64));
-        let sum = spans.fold(bin.partial.len() as u64 + 1, mix);
+        let loose = shelf.len() as u64 ^ shelf.last().unwrap_or(0) as u64;
+        let first = (bin.partial.len() as u64 + 1) ^ loose.rotate_left(32);
+        let sum = spans.fold(first, mix);
         sum ^ bin.inbox.load(Acquire) as u64
     }
 
     /// Whether a bin holds anything that could be given up.
     pub fn holds_room(&self, class: usize) -> bool {
-        let bin = &self.bins[class];
-        bin.current().is_some() || bin.partial.len() > 0 || !bin.inbox.load(Relaxed).is_null()
+        let (bin, shelf) = (&self.bins[class], &self.shelves[class]);
+        let holds = bin.current().is_some() || !shelf.is_empty();
+        holds || bin.partial.len() > 0 || !bin.inbox.load(Relaxed).is_null()
     }
 
     /// Gives up the spans of a class: those with room, or all. Whole ones return their pages, the
@@ -313,10 +378,11 @@ impl Cache {
         if bin.owned.len() == 0 {
             return;
         }
-        let current = bin.current();
+        let current = self.bins[class].current();
+        self.put_back(class);
         self.set_current(class, None);
         if let Some(span) = current {
-            span.set_state(State::Partial);
+            span.set_partial();
             bin.partial.push_front(span);
         }
         central::surrender(class, self, full_ones_too);
@@ -328,9 +394,24 @@ impl Cache {
         std::ptr::from_ref(self).cast_mut()
     }
 
+    fn check_loose(&self, class: usize) -> Result<(), &'static str> {
+        for block in self.shelves[class].iter() {
+            let span = span_of(block).filter(|span| span.class() == class && span.is_block(block));
+            let Some(span) = span else { return Err("a loose block is none of its class") };
+            if span.owner.load(Relaxed) != self.address() {
+                return Err("a loose block's span has another owner");
+            }
+            if HARDENED && !loose::is_marked(block) {
+                return Err("a loose block is not marked");
+            }
+        }
+        Ok(())
+    }
+
     /// Walks every span and says what is wrong, if anything is.
     pub fn check(&self) -> Result<(), &'static str> {
-        for bin in &self.bins {
+        for (class, bin) in self.bins.iter().enumerate() {
+            self.check_loose(class)?;
             let mut full = 0;
             for span in bin.owned.iter() {
                 if span.owner.load(Relaxed) != self.address() {
@@ -353,9 +434,19 @@ impl Cache {
     }
 }
 
+/// The mark of a loose block is broken.
+#[cold]
+#[inline(never)]
+fn refuse_broken(block: usize) -> ! {
+    match span_of(block) {
+        Some(span) => misuse::corrupted(span, block),
+        None => misuse::not_a_block("allocation", block),
+    }
+}
+
 /// Whether a free of a block that looks free is a double free. Holder of the span only.
 pub fn refuse_double_free(operation: &str, span: &Span, block: usize) {
-    if span.looks_free(block) && span.is_in_list(block) {
+    if span.looks_free(block) && span.is_free(block) {
         misuse::double_free(operation, span, block);
     }
 }

@@ -212,7 +212,7 @@ fn give_back_if_empty(central: &List, span: &'static Span) {
 pub fn is_free(span: &Span, class: usize, block: usize) -> Option<bool> {
     let _central = CENTRAL[class].lock();
     let here = matches!(span.state(), State::Central | State::Alone) && span.class() == class;
-    here.then(|| span.is_in_list(block))
+    here.then(|| span.is_free(block))
 }
 
 /// Spans that [`release_holes`] looks through at once.

@@ -59,13 +59,14 @@ pub struct Class {
     pub magic: u64,
 }
 
-const SIZES: [u32; COUNT] = sizes();
+/// Bytes of a block, smallest first.
+pub const SIZES: [u32; COUNT] = sizes();
 
 /// All sizes, smallest first.
 pub static CLASSES: [Class; COUNT] = classes();
 
 /// The class of a request of so many words.
-pub static BY_WORDS: [u8; DIRECT] = by_words();
+pub const BY_WORDS: [u8; DIRECT] = by_words();
 
 /// The class of a request above [`DIRECT_MAX`], by steps of 64 bytes.
 static BY_64: [u8; (MAX_SMALL - DIRECT_MAX) / 64 + 1] = by_64();

@@ -1,6 +1,6 @@
 //! From an address to its span: a subtraction, a shift, a load.
 //!
-//! Three numbers that never change once the heap exists, on one cache line that everybody reads and
+//! Four numbers that never change once the heap exists, on one cache line that everybody reads and
 //! nobody writes. Before that, `pages` is 0 and every address is foreign. An entry of the table is
 //! null where no span is; the page heap writes it (release) before a block of the span is lent out,
 //! so whoever has a block sees its span.
@@ -10,7 +10,7 @@
 
 use crate::classes::PAGE_SHIFT;
 use crate::span::Span;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Where the heap is.
 #[derive(Debug)]
@@ -22,6 +22,9 @@ pub struct Ground {
     pub pages: AtomicUsize,
     /// One entry per page.
     pub table: AtomicPtr<AtomicPtr<Span>>,
+    /// What marks and links of free blocks are made of, see [`crate::loose`] and [`crate::span`]. Its top bit is set:
+    /// a word of zeros is neither.
+    pub secret: AtomicU64,
 }
 
 /// The heap of the process.
@@ -29,7 +32,14 @@ pub static GROUND: Ground = Ground {
     base: AtomicUsize::new(0),
     pages: AtomicUsize::new(0),
     table: AtomicPtr::new(std::ptr::null_mut()),
+    secret: AtomicU64::new(1 << 63),
 };
+
+/// The heap's secret.
+#[inline(always)]
+pub fn secret() -> u64 {
+    GROUND.secret.load(Ordering::Relaxed)
+}
 
 /// The span that the page of an address belongs to.
 #[inline(always)]

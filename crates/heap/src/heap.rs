@@ -3,26 +3,27 @@
 //! Down, `alloc`:
 //!
 //! 1. begin a turn; the cache is this thread's, or the stand-in, which has no block to give;
-//! 2. the current span for the request's number of words; count the bytes down to the next sample;
-//! 3. take the block on top of its list; end the turn.
+//! 2. the shelf for the request's number of words; count the bytes down to the next sample;
+//! 3. take the block that was freed last, or the one on top of the current span's list; end the turn.
 //!
-//! Anything else is `alloc_slow`: a sample is due, the list is empty, there is no cache. Alignments
+//! Anything else is `alloc_slow`: a sample is due, there is neither, there is no cache. Alignments
 //! above 8 and sizes above 1 KiB come in by `alloc_general`, those above 32 KiB go to `large`.
 //!
 //! Back, `dealloc`: the span of the address; begin a turn; is the span my cache's, is the address that
-//! of a carved block, is its first word no link? Then link it to the list, count, end the turn. Anything
-//! else is `dealloc_slow`: another thread's span, a full one, one with holes, an object with its own
-//! pages, or a mistake.
+//! of a carved block, is its first word neither a mark nor a link? Then mark it and put it on the shelf; if there is no
+//! room, link it to the span's list and count. End the turn. Anything else is `dealloc_slow`: another
+//! thread's span, a full one when the shelf has no room, one with holes, an object with its own pages, or a mistake.
 //!
 //! The number of instructions of both is small and is watched: what is not needed every time stands
 //! behind the call of a function that is not inlined.
 
-use crate::cache::{Cache, refuse_double_free};
+use crate::cache::{Cache, NO_SHELF, refuse_double_free, shelf_by_words, shelf_offset};
 use crate::central;
 use crate::checked;
 use crate::classes::{CLASSES, DIRECT_MAX, PAGE, class_for, words};
 use crate::ground::span_of;
 use crate::large;
+use crate::loose;
 use crate::misuse;
 use crate::sample;
 use crate::scavenge;
@@ -49,46 +50,36 @@ pub fn alloc(bytes: usize, align: usize) -> *mut u8 {
     if align > 8 {
         return alloc_general(bytes, align);
     }
-    let block = LOCAL.with(|local| {
-        // SAFETY: in a turn, the pointer is this thread's cache or the stand-in; spans live for ever.
-        let span = unsafe { &*(*local.turn.begin()).direct[words(bytes)].get() };
-        let left = local.countdown.get() - bytes as i64;
-        local.countdown.set(left);
-        if left < 0 {
-            return std::ptr::null_mut();
-        }
-        let block = span.pop();
-        if !block.is_null() {
-            local.turn.end();
-        }
-        block
-    });
-    // The slow road is the last thing, and looks for everything itself: the fast one then needs no
-    // frame, and no address but the thread's own.
-    if block.is_null() { alloc_slow(bytes, align) } else { block }
+    alloc_at(shelf_by_words(words(bytes)), bytes, align)
 }
 
 /// Everything but small blocks with a small alignment.
 #[inline(never)]
 fn alloc_general(bytes: usize, align: usize) -> *mut u8 {
-    let Some(class) = class_for(bytes, align) else {
-        return alloc_large(bytes, align, false);
-    };
-    let block = LOCAL.with(|local| {
-        // SAFETY: as in `alloc`.
-        let cache = unsafe { &*local.turn.begin() };
-        let left = local.countdown.get() - bytes as i64;
-        local.countdown.set(left);
-        if left < 0 || checked::is_on() {
-            return std::ptr::null_mut();
-        }
-        let block = cache.bins[class].pop();
+    match class_for(bytes, align) {
+        Some(class) => alloc_at(shelf_offset(class), bytes, align),
+        None => alloc_large(bytes, align, false),
+    }
+}
+
+/// A small block, from the shelf that lies so far into a cache.
+#[inline(always)]
+fn alloc_at(shelf: u32, bytes: usize, align: usize) -> *mut u8 {
+    let local = threads::mine();
+    // SAFETY: in a turn, the pointer is this thread's cache or the stand-in, and the offset that of a shelf.
+    let shelf = unsafe { Cache::shelf(local.turn.begin(), shelf) };
+    let left = local.countdown.get() - bytes as i64;
+    local.countdown.set(left);
+    if left >= 0 {
+        let block = shelf.pop();
         if !block.is_null() {
             local.turn.end();
+            return block;
         }
-        block
-    });
-    if block.is_null() { alloc_slow(bytes, align) } else { block }
+    }
+    // The slow road is the last thing, and looks for everything itself: the fast one then needs no
+    // frame, and no address but the thread's own.
+    alloc_slow(bytes, align)
 }
 
 /// The fast path began a turn and did not finish.
@@ -154,23 +145,28 @@ pub fn alloc_zeroed(bytes: usize, align: usize) -> *mut u8 {
 pub unsafe fn dealloc(block: *mut u8) {
     let address = block as usize;
     let Some(span) = span_of(address) else { return dealloc_foreign(address) };
-    let left = LOCAL.with(|local| {
-        let cache = local.turn.begin();
-        if std::ptr::eq(span.local.load(Relaxed), cache)
-            && (!HARDENED || span.is_carved_block(address) && !span.looks_free(address))
-        {
+    let mark = loose::mark(address);
+    let local = threads::mine();
+    let cache = local.turn.begin();
+    if std::ptr::eq(span.local.load(Relaxed), cache)
+        && (!HARDENED || span.is_carved_block(address) && !loose::is_suspect(address, mark))
+    {
+        let shelf = span.shelf.get();
+        // SAFETY: in a turn, and the stand-in lets nobody free; a span of small blocks says where their shelf is.
+        if shelf != NO_SHELF && unsafe { Cache::shelf(cache, shelf) }.put(address, mark) {
+            return local.turn.end();
+        }
+        if shelf == NO_SHELF || !span.is_full() {
             let left = span.push(address);
             // Nobody claims a cache for the sake of one bin: what is left to do begins a turn anew.
             local.turn.end();
-            return Some(left);
+            if left == 0 {
+                dealloc_last(span);
+            }
+            return;
         }
-        None
-    });
-    match left {
-        Some(0) => dealloc_last(span),
-        Some(_) => {}
-        None => dealloc_slow(span, address),
     }
+    dealloc_slow(span, address);
 }
 
 /// No span has the address.

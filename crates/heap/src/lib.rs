@@ -60,6 +60,8 @@ mod list;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
+mod loose;
+#[cfg(not(loom))]
 mod misuse;
 #[cfg(not(loom))]
 mod pages;

@@ -7,30 +7,39 @@
 //!  └────────┴────────┴────────┴────────┴── ─ ─ ──┴ carved ┴──────┘
 //!
 //!  blocks = in use + free in the list + in the remote list + not carved
-//!  used   = in use + in the remote list (+ 1 while the span is a cache's current one)
+//!  used   = in use + loose + in the remote list (+ 1 while the span is a cache's current one)
 //! ```
 //!
 //! *Carving* puts blocks into the free list, those that begin in one 4 KiB page at a time, so a fresh
 //! span touches no more pages than it lends out. Pages whose blocks are all free can be given back to
 //! the kernel without the rest of the span: their blocks leave the list and are not carved again
-//! until they are needed ([`Span::find_holes`]). One mask, `uncarved`, says both.
+//! until they are needed ([`holes`]). One mask, `uncarved`, says both.
 //!
-//! *Links* are offsets into the span, xored with the span's secret and the block's address, in the
-//! first word of the block. Only 18 of the 64 bits may differ from zero after decoding. A write after
-//! free or an overflow from the block before is seen when the block is taken; a block whose first word
-//! *is* a link when it is freed is probably free already, and [`Span::is_in_list`] makes sure. Taking
-//! a block clears its first word, so that a block that was never written to is not suspected.
+//! *Links* are offsets into the span, xored with a secret and the block's address, in the first word of the block. The
+//! upper half of the secret is the heap's, the lower half the span's own. Only 18 of the 64 bits may differ from zero
+//! after decoding. A write after free or an overflow from the block before is seen when the block is taken; a block
+//! whose first word *is* a link when it is freed is probably free already, and [`Span::is_free`] makes sure. Taking a
+//! block clears its first word, so that a block that was never written to is not suspected.
 //!
 //! *Who may touch what*: fields in a [`Cell`] belong to the holder of the span: the thread whose cache
 //! owns it, or whoever has the central lock of its class if it has no owner, or the page heap. Atomic
 //! fields say who writes them. Records are never unmapped, so a late look at one is a look at memory
 //! that holds a span, if perhaps another one.
 //!
+//! The record is three lines, by who writes: what frees read from whatever thread, what the holder changes with each
+//! block that leaves or comes home, what other threads change. (With the first two in one, the thread that frees what
+//! another allocates takes the line away from it with each look: 1.4 times as long.)
+//!
 //! Rejected: a bitmap of free blocks beside the list. It would make every misuse certain at once, for
 //! two more cache misses per operation.
 
-use crate::cache::Cache;
+mod holes;
+
+pub use self::holes::Holes;
+use crate::cache::{Cache, NO_SHELF};
 use crate::classes::{CLASSES, Class, MAX_BLOCKS, PAGE};
+use crate::ground;
+use crate::loose;
 use crate::misuse;
 use crate::remote::Remote;
 use std::cell::Cell;
@@ -96,57 +105,67 @@ impl State {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Span {
-    // The first line is what an allocation and a local free touch.
+    // The first line is what every free reads, from whatever thread, and what seldom changes.
     /// The cache whose thread may free here without a second look; null if nobody may. Written by
     /// the holder.
     pub local: AtomicPtr<Cache>,
+    /// The cache that owns the span, or null. Changed under the central lock of the class, and by
+    /// the page heap for a new span.
+    pub owner: AtomicPtr<Cache>,
     /// First address. Set before the span is published, as are `magic` and `key`.
     pub start: Cell<usize>,
     /// See [`Class::magic`].
     pub magic: Cell<u64>,
-    /// The secret of the links. Its top bit is set: a word of zeros is no link.
+    /// The secret of the links: the upper half is that of the heap's, whose top bit is set, so a word of
+    /// zeros is no link.
     pub key: Cell<u64>,
-    /// The first free block, or [`END`]. Holder.
-    pub free: Cell<u32>,
+    /// Bytes that were asked for; for large and sampled objects. Set by whoever has the object.
+    pub bytes: Cell<usize>,
     /// Blocks below this offset are carved. 0 while there are holes, which sends frees to the exact
     /// check. Written by the holder, read by anyone who frees.
     pub carved: AtomicU32,
-    /// See the essay. Written by the holder, read by anyone as a hint.
-    pub used: AtomicU32,
+    /// Where a block that is freed lies down: the class's shelf, in bytes from the start of the owner's cache, or
+    /// [`NO_SHELF`]: it goes home. Holder.
+    pub shelf: Cell<u32>,
+    /// Pages of 8 KiB. Set before the span is published; changed under the page lock.
+    pub pages: Cell<u32>,
     /// The size class, or [`NO_CLASS`]. Written by the page heap.
     pub class: AtomicU8,
-    /// A [`State`]. Written by the holder.
-    state: AtomicU8,
-    /// Whether the cache keeps this span although it is empty. Holder.
-    pub spare: Cell<bool>,
+    /// Whether the mapping was moved here (see `large`): freeing has to mend it. Page lock.
+    pub moved: Cell<bool>,
+
+    // The second line is what the holder writes when a block leaves the span or comes home.
+    /// The first free block, or [`END`]. Holder.
+    pub free: Cell<u32>,
+    /// See the essay. Written by the holder, read by anyone as a hint.
+    pub used: AtomicU32,
+    /// Bit n: the blocks that begin in the n-th 4 KiB are not carved. Written by the holder.
+    pub uncarved: AtomicU32,
+    /// Bit n: the n-th 4 KiB may be resident. Written by the holder. Small spans only.
+    pub dirty: AtomicU32,
     /// Neighbours in the list of what a cache owns. Holder of the cache.
     pub owned_next: Cell<*mut Span>,
     /// As `owned_next`.
     pub owned_prev: Cell<*mut Span>,
-
-    // The second line is what frees from other threads touch.
-    /// Blocks freed by other threads.
-    pub remote: Remote,
-    /// The cache that owns the span, or null. Changed under the central lock of the class, and by
-    /// the page heap for a new span.
-    pub owner: AtomicPtr<Cache>,
     /// Neighbours in the list that the state names. Holder of that list.
     pub next: Cell<*mut Span>,
     /// As `next`.
     pub prev: Cell<*mut Span>,
     /// The next span in an inbox. Central lock of the class.
     pub inbox_next: Cell<*mut Span>,
-    /// Bit n: the blocks that begin in the n-th 4 KiB are not carved. Written by the holder.
-    pub uncarved: AtomicU32,
-    /// Bit n: the n-th 4 KiB may be resident. Written by the holder. Small spans only.
-    pub dirty: AtomicU32,
-    /// Pages of 8 KiB. Set before the span is published; changed under the page lock.
-    pub pages: Cell<u32>,
-    /// Whether the mapping was moved here (see `large`): freeing has to mend it. Page lock.
-    pub moved: Cell<bool>,
-    /// Bytes that were asked for; for large and sampled objects. Set by whoever has the object.
-    pub bytes: Cell<usize>,
+    /// A [`State`]. Written by the holder.
+    state: AtomicU8,
+    /// Whether the cache keeps this span although it is empty. Holder.
+    pub spare: Cell<bool>,
+
+    // The third line is what other threads write: they would take one of the others away from the holder.
+    /// Blocks freed by other threads.
+    pub remote: Remote,
 }
+
+// Each line where it should be.
+const _: () =
+    assert!(std::mem::offset_of!(Span, free) == 64 && std::mem::offset_of!(Span, remote) == 128);
 
 // SAFETY: see "who may touch what" in the essay.
 unsafe impl Sync for Span {}
@@ -154,39 +173,42 @@ unsafe impl Sync for Span {}
 unsafe impl Send for Span {}
 
 impl Span {
-    /// A span without blocks and pages: what stands where there is none.
+    /// A record without pages.
     pub const fn empty() -> Self {
         Self {
             local: AtomicPtr::new(std::ptr::null_mut()),
+            owner: AtomicPtr::new(std::ptr::null_mut()),
             start: Cell::new(0),
             magic: Cell::new(0),
             key: Cell::new(1 << 63),
-            free: Cell::new(END),
+            bytes: Cell::new(0),
             carved: AtomicU32::new(0),
-            used: AtomicU32::new(1),
+            shelf: Cell::new(0),
+            pages: Cell::new(0),
             class: AtomicU8::new(NO_CLASS),
-            state: AtomicU8::new(State::Gone as u8),
-            spare: Cell::new(false),
+            moved: Cell::new(false),
+            free: Cell::new(END),
+            used: AtomicU32::new(0),
+            uncarved: AtomicU32::new(0),
+            dirty: AtomicU32::new(0),
             owned_next: Cell::new(std::ptr::null_mut()),
             owned_prev: Cell::new(std::ptr::null_mut()),
-            remote: Remote::new(),
-            owner: AtomicPtr::new(std::ptr::null_mut()),
             next: Cell::new(std::ptr::null_mut()),
             prev: Cell::new(std::ptr::null_mut()),
             inbox_next: Cell::new(std::ptr::null_mut()),
-            uncarved: AtomicU32::new(0),
-            dirty: AtomicU32::new(0),
-            pages: Cell::new(0),
-            moved: Cell::new(false),
-            bytes: Cell::new(0),
+            state: AtomicU8::new(State::Gone as u8),
+            spare: Cell::new(false),
+            remote: Remote::new(),
         }
     }
 
     /// Makes the record that of a span of small blocks, none of them carved. The page heap only.
     pub fn set_up_small(&self, start: usize, class: usize, key: u64, dirty: u32) {
         let Class { pages, magic, .. } = CLASSES[class];
+        let key = u64::from(key as u32) ^ ground::secret();
         self.set_up(start, pages, key, State::Current);
         self.magic.set(magic);
+        self.shelf.set(NO_SHELF);
         self.used.store(0, Relaxed);
         self.class.store(class as u8, Relaxed);
         let all = u32::MAX >> (32 - pages * (PAGE / OS_PAGE) as u32);
@@ -218,8 +240,9 @@ impl Span {
 
     /// Makes the record that of one object. The page heap only.
     pub fn set_up_whole(&self, start: usize, pages: u32, bytes: usize, state: State) {
-        self.set_up(start, pages, 1 << 63, state);
+        self.set_up(start, pages, ground::secret(), state);
         self.magic.set(0);
+        self.shelf.set(NO_SHELF);
         self.used.store(1, Relaxed);
         self.class.store(NO_CLASS, Relaxed);
         self.bytes.set(bytes);
@@ -230,7 +253,7 @@ impl Span {
         self.owner.store(std::ptr::null_mut(), Relaxed);
         self.start.set(start);
         self.pages.set(pages);
-        self.key.set(key | 1 << 63);
+        self.key.set(key);
         self.free.set(END);
         self.carved.store(0, Relaxed);
         self.spare.set(false);
@@ -241,9 +264,21 @@ impl Span {
         self.set_state(state);
     }
 
+    /// The span is one of a cache's with room: what is freed of it goes home, so that it may become empty.
+    pub fn set_partial(&self) {
+        self.set_state(State::Partial);
+        self.shelf.set(NO_SHELF);
+    }
+
     /// What the span is. Certain for its holder, a hint for others.
     pub fn state(&self) -> State {
         State::from_byte(self.state.load(Acquire))
+    }
+
+    /// Whether the span had no room when its holder last looked. As [`Self::state`], and one comparison.
+    #[inline(always)]
+    pub fn is_full(&self) -> bool {
+        self.state.load(Relaxed) == State::Full as u8
     }
 
     /// The holder says what the span is now.
@@ -343,11 +378,10 @@ impl Span {
             && self.uncarved.load(Relaxed) >> (offset / OS_PAGE) & 1 == 0
     }
 
-    /// Whether the first word of a block is a link of this span's: then the block is free, or holds
-    /// by chance (1 in 2^46) what looks like one.
-    #[inline(always)]
+    /// Whether the first word of a block is a link of this span's or the mark of a loose block: then the block is
+    /// free, or holds by chance (1 in 2^46) what looks like that.
     pub fn looks_free(&self, block: usize) -> bool {
-        HARDENED && self.decode(block as *mut u64) < LINK_LIMIT
+        HARDENED && (self.decode(block as *mut u64) < LINK_LIMIT || loose::is_marked(block))
     }
 
     /// Frees a block from a thread that does not hold the span.
@@ -449,9 +483,12 @@ impl Span {
         self.has_free() || self.uncarved.load(Relaxed) != 0
     }
 
-    /// Whether a block is in one of the lists, for certain. Holder only: other threads may push
+    /// Whether a block is loose or in one of the lists, for certain. Holder only: other threads may push
     /// meanwhile, but nobody takes.
-    pub fn is_in_list(&self, block: usize) -> bool {
+    pub fn is_free(&self, block: usize) -> bool {
+        if loose::is_marked(block) {
+            return true;
+        }
         let wanted = (block - self.start.get()) as u32;
         let from = |mut at: u32| {
             for _ in 0..=MAX_BLOCKS {
@@ -466,68 +503,6 @@ impl Span {
             false
         };
         from(self.free.get()) || self.remote.head().is_some_and(from)
-    }
-
-    /// Finds the pages of this span that may be resident and in which no block is in use, and forgets
-    /// the links in them: they are not carved from here on. The caller discards them and then says so by
-    /// [`Self::clean`]. Holder only.
-    pub fn find_holes(&self) -> Holes {
-        let class = self.geometry();
-        let size = class.size as usize;
-        let mut free = [0u64; MAX_BLOCKS / 64];
-        let mut at = self.free.get();
-        while at != END {
-            let index = at as usize / size;
-            free[index / 64] |= 1 << (index % 64);
-            let next = self.decode(self.word(at));
-            if next >= LINK_LIMIT {
-                misuse::corrupted(self, self.word(at) as usize);
-            }
-            at = next as u32;
-        }
-        let uncarved = self.uncarved.load(Relaxed);
-        let is_free = |index: usize| {
-            free[index / 64] >> (index % 64) & 1 == 1
-                || uncarved >> (index * size / OS_PAGE) & 1 == 1
-        };
-        let mut live = 0;
-        for index in (0..class.blocks as usize).filter(|&index| !is_free(index)) {
-            live |= mask_of(index * size / OS_PAGE, (index * size + size - 1) / OS_PAGE);
-        }
-        let pages = self.dirty.load(Relaxed) & !live;
-        if pages == 0 {
-            return Holes { pages, reached: 0 };
-        }
-        // In the order of addresses, so that the low pages fill first.
-        let keep = |index: &usize| {
-            free[index / 64] >> (index % 64) & 1 == 1 && pages >> (index * size / OS_PAGE) & 1 == 0
-        };
-        let mut reached = 0;
-        self.free.set(END);
-        for index in (0..class.blocks as usize).rev().filter(keep) {
-            let offset = index * size;
-            self.link(self.word(offset as u32), self.free.get());
-            self.free.set(offset as u32);
-            reached |= mask_of(offset / OS_PAGE, (offset + size - 1) / OS_PAGE);
-        }
-        self.set_uncarved(uncarved | pages);
-        Holes { pages, reached }
-    }
-
-    /// The kernel has the pages of holes now. A block that begins in a page that stays may be lent out,
-    /// and written to, at any time: what it reaches into may be resident again. Holder only.
-    pub fn clean(&self, holes: &Holes) {
-        let dirty = self.dirty.load(Relaxed);
-        self.set_dirty(dirty & !holes.pages | dirty & holes.reached);
-    }
-
-    /// The addresses of holes, by runs.
-    pub fn addresses(&self, holes: &Holes) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let start = self.start.get();
-        runs_of(holes.pages).map(move |(first, count)| {
-            let at = start + first as usize * OS_PAGE;
-            at..at + count as usize * OS_PAGE
-        })
     }
 
     /// Walks the list and says what is wrong, if anything is. Holder only.
@@ -572,28 +547,7 @@ fn prefetch(address: usize) {
     let _ = address;
 }
 
-/// Pages of a span without a block in use, by bits; see [`Span::find_holes`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Holes {
-    /// The pages.
-    pub pages: u32,
-    /// Pages that free blocks which stay in the list reach into.
-    reached: u32,
-}
-
 /// Bits `first` to `last`.
 fn mask_of(first: usize, last: usize) -> u32 {
     (u32::MAX >> (31 - (last - first))) << first
-}
-
-/// The runs of ones of a mask, lowest first, as first bit and length.
-fn runs_of(mut mask: u32) -> impl Iterator<Item = (u32, u32)> {
-    std::iter::from_fn(move || {
-        let first = mask.trailing_zeros();
-        (first < 32).then(|| {
-            let count = (mask >> first).trailing_ones();
-            mask &= !mask_of(first as usize, (first + count - 1) as usize);
-            (first, count)
-        })
-    })
 }

@@ -12,7 +12,7 @@
 //! | line | exact |
 //! |---|---|
 //! | heap, large, idle, moving, released, meta, tail | always |
-//! | in use, free, not carved | if no thread allocates or frees in that span at that moment; else off by these blocks |
+//! | in use, free, not carved | while no thread uses that class at that moment; else off by what it does |
 //!
 //! Inside the lines of what is in use lies what idles in pools ([`Stats::pooled`]): an "of which", and no term of
 //! a sum.
@@ -48,7 +48,7 @@ pub struct ClassStats {
     pub blocks: usize,
     /// Bytes of these.
     pub in_use: usize,
-    /// Free blocks in spans that a cache owns, those that other threads have freed included.
+    /// Free blocks in spans that a cache owns, loose ones and those that other threads have freed included.
     pub cached: usize,
     /// Free blocks in spans without an owner.
     pub central: usize,
@@ -87,6 +87,24 @@ impl ClassStats {
             false => self.cached += free,
         }
     }
+
+    /// So many of the blocks that spans count as used are loose in caches.
+    fn set_loose(&mut self, blocks: usize) {
+        let blocks = blocks.min(self.blocks);
+        self.blocks -= blocks;
+        self.in_use -= blocks * self.block_bytes;
+        self.cached += blocks * self.block_bytes;
+    }
+}
+
+/// Loose blocks of each class in all caches, and how many threads have a cache.
+fn loose_and_threads() -> ([usize; COUNT], usize) {
+    let threads = threads::all();
+    let mut loose = [0; COUNT];
+    for cache in threads.caches() {
+        loose.iter_mut().zip(&cache.shelves).for_each(|(sum, shelf)| *sum += shelf.len());
+    }
+    (loose, threads.len())
 }
 
 /// The heap at one moment, in bytes unless a name says otherwise. See the module documentation.
@@ -130,7 +148,8 @@ pub struct Stats {
 /// What the heap holds now. Cheap, and stops nobody; see the module documentation.
 pub fn stats() -> Stats {
     // Not under the page lock: their ranks are lower.
-    let (threads, guarded_objects) = (threads::all().len(), checked::live());
+    let (loose, threads) = loose_and_threads();
+    let guarded_objects = checked::live();
     let pooled = pooled::ask();
     let walked = pages::if_any(|pages| {
         let counts = pages.counts;
@@ -159,6 +178,8 @@ pub fn stats() -> Stats {
                 class.add(span);
             }
         }
+        let classes = stats.classes.iter_mut();
+        classes.zip(loose).for_each(|(class, loose)| class.set_loose(loose));
         Some(stats)
     });
     walked.unwrap_or(Stats {

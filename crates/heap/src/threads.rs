@@ -25,6 +25,7 @@ use crate::cache::Cache;
 use crate::claim::{self, Turn};
 use crate::classes::COUNT;
 use crate::lock::{Guard, Lock, Rank};
+use crate::loose::SLOT_BYTES;
 use crate::pages;
 pub use crate::slot::LOCAL;
 use crate::span::Span;
@@ -95,6 +96,14 @@ static THREADS: Lock<Threads> = Lock::new(
 
 /// Whether caches can be claimed: the kernel makes barriers on all threads.
 static CLAIMS: AtomicBool = AtomicBool::new(false);
+
+/// The calling thread's record.
+#[inline(always)]
+pub fn mine<'a>() -> &'a Local {
+    // SAFETY: the record has no destructor and lies where it is as long as its thread runs; a reference to it cannot
+    // leave the thread, since it is not `Sync`.
+    unsafe { &*LOCAL.with(std::ptr::from_ref) }
+}
 
 /// Does something with the calling thread's cache, or with the common one if it has none.
 pub fn with_cache<R>(local: &Local, f: impl FnOnce(&Cache) -> R) -> R {
@@ -175,16 +184,18 @@ impl Threads {
                 cache
             }
             None => {
-                let record = pages::with(|pages| pages.record(size_of::<Cache>()));
+                let bytes = size_of::<Cache>() + SLOT_BYTES;
+                let record = pages::with(|pages| pages.record(bytes));
                 let Some(record) = record.map(<*mut u8>::cast::<Cache>) else {
                     // The key must not call `end` for a thread that has no cache.
                     // SAFETY: null is no value.
                     unsafe { self.key?.set(std::ptr::null()) };
                     return None;
                 };
-                // SAFETY: fresh memory for a cache, aligned to 64 as all records are.
+                // SAFETY: fresh memory for a cache and its slots behind it, aligned to 64 as all records are.
                 unsafe {
                     record.write(Cache::new());
+                    (*record).slots.set(record.add(1).cast());
                     &*record
                 }
             }
@@ -320,7 +331,7 @@ pub fn with_common<R>(f: impl FnOnce(&Cache) -> R) -> R {
 pub fn is_free(span: &Span, owner: *const Cache, block: usize) -> Option<bool> {
     let owns = |cache: &Cache| {
         let still = std::ptr::eq(span.owner.load(Ordering::Acquire), cache);
-        still.then(|| span.is_in_list(block))
+        still.then(|| span.is_free(block))
     };
     let common = COMMON.lock();
     if std::ptr::eq(&raw const *common, owner) {

@@ -69,3 +69,32 @@ fn of_each_class_the_pages_in_which_nobody_lives_go_back() {
         live.iter().for_each(|&at| unsafe { heap::dealloc(at as *mut u8) });
     }
 }
+
+/// A table whose entries outgrow a size: of that size two blocks are freed for each one that is allocated.
+#[test]
+fn spans_of_a_class_that_is_used_less_and_less_become_empty() {
+    const BYTES: usize = 208;
+    let mut seed = 7usize;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let spans = || {
+        let class = stats().classes.into_iter().find(|class| class.block_bytes == BYTES);
+        class.unwrap().spans
+    };
+    let alloc = || heap::alloc(BYTES, 8) as usize;
+    // SAFETY: allocated by the line above, and not used again.
+    let free = |at: usize| unsafe { heap::dealloc(at as *mut u8) };
+    let mut blocks: Vec<usize> = (0..20_000).map(|_| alloc()).collect();
+    let all = spans();
+    while blocks.len() > 1000 {
+        for _ in 0..2 {
+            free(blocks.swap_remove(random(blocks.len())));
+        }
+        blocks.push(alloc());
+    }
+    let left = spans();
+    assert!(left < all / 2, "{left} of {all} spans for a twentieth of the blocks");
+    blocks.into_iter().for_each(free);
+}

@@ -40,19 +40,9 @@ fn block(bytes: usize) -> usize {
     std::hint::black_box(heap::alloc(bytes, 8) as usize)
 }
 
-#[test]
-fn child() {
-    let Ok(case) = std::env::var("CASE") else { return };
-    let neighbour = block(64);
-    match &case[..] {
-        "foreign" => free(&raw const case as usize),
-        "middle" => free(block(64) + 8),
-        "middle of large" => free(block(100_000) + 8192),
-        "beyond the last block" => {
-            // 28,672 B: the tail of a span of 896 B.
-            let at = block(896);
-            free(at / 8192 * 8192 + (1 << 30));
-        }
+/// The cases in which a block is freed that is free.
+fn free_twice(case: &str) {
+    match case {
         "double" => {
             let at = block(64);
             free(at);
@@ -62,6 +52,22 @@ fn child() {
             let all: Vec<usize> = (0..2000).map(|_| block(64)).collect();
             free(all[100]);
             free(all[100]);
+        }
+        "double, of one of many" => {
+            let all: Vec<usize> = (0..1000).map(|_| block(64)).collect();
+            // Some stay loose, the others go home to their spans, and more are taken and freed meanwhile.
+            for round in 0..5 {
+                let again: Vec<usize> = (0..200).map(|_| block(64)).collect();
+                all[round * 100..round * 100 + 100].iter().for_each(|&at| free(at));
+                again.into_iter().for_each(free);
+            }
+            let which = std::env::var("WHICH").unwrap().parse::<usize>().unwrap();
+            free(all[which]);
+        }
+        "double, in a thread after another" => {
+            let at = block(64);
+            std::thread::spawn(move || free(at)).join().unwrap();
+            free(at);
         }
         "double, from another thread" => {
             let at = block(64);
@@ -84,6 +90,33 @@ fn child() {
             let at = block(100_000);
             free(at);
             free(at);
+        }
+        other => panic!("no case {other}"),
+    }
+}
+
+#[test]
+fn child() {
+    let Ok(case) = std::env::var("CASE") else { return };
+    let neighbour = block(64);
+    match &case[..] {
+        "foreign" => free(&raw const case as usize),
+        "middle" => free(block(64) + 8),
+        "middle of large" => free(block(100_000) + 8192),
+        "beyond the last block" => {
+            // 28,672 B: the tail of a span of 896 B.
+            let at = block(896);
+            free(at / 8192 * 8192 + (1 << 30));
+        }
+        case if case.starts_with("double") => free_twice(case),
+        "written to and freed again" => {
+            let at = block(64);
+            free(at);
+            write(at + 7, 1);
+            free(at);
+            for _ in 0..10_000 {
+                block(64);
+            }
         }
         "written after free" => {
             let at = block(64);
@@ -184,6 +217,20 @@ fn a_double_free_is_refused_whoever_owns_the_span() {
         says(case, &[], &parts);
     }
     says("double, of a large object", &[], &["found pages that are free"]);
+}
+
+#[test]
+fn a_double_free_is_refused_wherever_the_free_block_lies() {
+    for which in [0, 50, 99, 100, 250, 399, 498, 499] {
+        let parts = ["millpond heap: free of 0x", "found one that is free: double"];
+        says("double, of one of many", &[("WHICH", &which.to_string())], &parts);
+    }
+    says("double, in a thread after another", &[], &["found one that is free: double"]);
+}
+
+#[test]
+fn a_double_free_that_a_write_hides_is_found_when_the_block_is_taken_again() {
+    says("written to and freed again", &[], &["allocation of 0x", "written to after it was freed"]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct FrameTable {
 ///
 /// ```
 /// let tables = millpond_sys::modules::frame_tables(|_| true);
-/// let here = millpond_sys::modules::frame_tables as fn(fn(_) -> _) -> _ as usize;
+/// let here = millpond_sys::modules::unloads as fn() -> u64 as usize;
 /// assert!(tables.iter().any(|table| table.code.contains(&here)));
 /// ```
 pub fn frame_tables(mut wanted: impl FnMut(&Range<usize>) -> bool) -> Vec<FrameTable> {

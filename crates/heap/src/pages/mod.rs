@@ -213,7 +213,7 @@ impl Pages {
             let idle = at(table + map + backed + huge).cast();
             (Map::new(at(table), pages), Backing::new(at(table + map), idle))
         };
-        let this = Self {
+        let mut this = Self {
             heap,
             meta,
             map,
@@ -241,6 +241,7 @@ impl Pages {
         };
         GROUND.table.store(start as *mut AtomicPtr<Span>, Ordering::Relaxed);
         GROUND.pages.store(pages, Ordering::Relaxed);
+        GROUND.secret.store(this.next_secret() | 1 << 63, Ordering::Relaxed);
         GROUND.base.store(this.heap.start(), Ordering::Release);
         Some(this)
     }
