@@ -7,7 +7,8 @@
 //! In Go a P is one object that moves from thread to thread with its queue. Here the licence
 //! moves and the queue stays: each M has one [`P`] for life, and only its thread ever puts into
 //! its ring. When sysmon takes the licence of an M that sleeps in the kernel, the queue needs no
-//! hand-over protocol: thieves empty it as they empty any other, and should the M wake in the
+//! hand-over protocol: thieves empty it as they empty any other, sysmon as a thief moves to the global
+//! queue what they leave ([`Sched::salvage`](crate::sched::Sched::salvage)), and should the M wake in the
 //! middle of a `go`, its ring still has its one producer.
 //!
 //! `next` is Go's `runnext`: the work made last runs first, since it is warm and somebody probably

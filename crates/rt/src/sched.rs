@@ -254,6 +254,21 @@ impl Sched {
         self.recruit_surely();
     }
 
+    /// sysmon: what lies in the queue of an M without a licence goes to the global queue. Thieves find it only when
+    /// they have nothing of their own to do, and all who have a licence may be busy for ever; to the global queue they
+    /// come in turn. By watching and not where a licence is taken: the M may be in the middle of a `go` then.
+    pub(crate) fn salvage(&self, m: &M) {
+        // Its thread may put more there meanwhile; that is seen the next time.
+        while m.p.ring.len() > 0 && !m.p.has_licence() {
+            self.global.extend(m.p.ring.take_half());
+        }
+        self.global.extend(m.p.take_next());
+        if self.is_stopping() {
+            self.cancel_global();
+        }
+        self.recruit_surely();
+    }
+
     /// The M to which a spread goroutine goes: of those that nobody has kept to himself lately, the one
     /// with the fewest that live there; `lot` decides among equals. Not `here` among equals, nor in
     /// turn: every tenth connection may be a busy one, and would always meet the same M.

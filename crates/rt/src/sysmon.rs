@@ -192,6 +192,8 @@ impl Sysmon {
         }
         if m.p.has_licence() {
             memory.watch_ring(sched, m, now_ns);
+        } else if m.p.has_work() {
+            sched.salvage(m);
         }
         if switches.is_multiple_of(2) {
             return false;

@@ -90,7 +90,7 @@ impl WorkRing {
         self.0.pop().and_then(unpack)
     }
 
-    /// Owner.
+    /// Anyone.
     pub(crate) fn take_half(&self) -> impl Iterator<Item = Work> {
         self.0.take_half().into_iter().filter_map(unpack)
     }

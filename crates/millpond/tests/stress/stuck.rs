@@ -3,7 +3,7 @@
 use crate::harness::{Run, Table, as_main_with, eventually};
 use crate::table;
 use millpond::net::UnixStream;
-use millpond::{Builder, chan, go, spawn};
+use millpond::{Builder, chan, go, spawn, yield_now};
 use millpond_sys::task::waking_thread_count as thread_count;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,21 @@ use std::time::Duration;
 
 pub const TESTS: Table = table![
     fifty_blocked_threads_keep_nobody_from_work_and_end_later,
+    what_waits_behind_a_blocked_thread_runs_though_all_others_are_busy,
     the_poller_behind_a_blocked_thread_is_served_for_tasks,
     timers_behind_a_blocked_thread_fire_for_tasks,
     a_stuck_goroutine_is_reported_when_asked_for,
     a_socket_that_was_registered_on_a_retired_thread_is_served,
 ];
 
-pub const SCENARIOS: Table =
-    table![fifty_blocked, orphaned_poller, orphaned_timers, stuck_for_long, retired_home];
+pub const SCENARIOS: Table = table![
+    fifty_blocked,
+    left_behind,
+    orphaned_poller,
+    orphaned_timers,
+    stuck_for_long,
+    retired_home
+];
 
 /// Opens once; until then who comes blocks his *thread*.
 #[derive(Default)]
@@ -89,6 +96,35 @@ fn fifty_blocked() {
 
 fn fifty_blocked_threads_keep_nobody_from_work_and_end_later() {
     Run::of("fifty_blocked").env("MILLPOND_PROCS", "2").passes();
+}
+
+fn left_behind() {
+    as_main_with(1, || {
+        let over = Arc::new(AtomicUsize::new(0));
+        let yielder = || {
+            let over = over.clone();
+            go(move || {
+                while over.load(Ordering::SeqCst) == 0 {
+                    yield_now();
+                }
+            })
+        };
+        // A thief takes these first, and always has something to do from then on.
+        let yielders: Vec<_> = (0..4).map(|_| yielder()).collect();
+        let (tx, rx) = mpsc::channel();
+        for i in 0..64u64 {
+            let tx = tx.clone();
+            drop(go(move || tx.send(i).unwrap()));
+        }
+        // Blocks the thread in whose queue they are.
+        assert_eq!((0..64).map(|_| rx.recv().unwrap()).sum::<u64>(), 2_016);
+        over.store(1, Ordering::SeqCst);
+        yielders.into_iter().for_each(|handle| handle.join().unwrap());
+    });
+}
+
+fn what_waits_behind_a_blocked_thread_runs_though_all_others_are_busy() {
+    Run::of("left_behind").passes();
 }
 
 fn orphaned_poller() {

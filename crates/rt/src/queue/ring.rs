@@ -97,8 +97,8 @@ impl Ring {
         }
     }
 
-    /// Owner, ring full: takes half out in one step, to be put elsewhere. Empty if thieves made
-    /// room meanwhile.
+    /// Anyone: takes half out in one step, to be put elsewhere, be it because the ring is full or because its
+    /// owner is away. Empty if thieves made room meanwhile.
     pub(crate) fn take_half(&self) -> Vec<usize> {
         let mut batch = Vec::new();
         self.grab(u32::MAX, |word| batch.push(word));
