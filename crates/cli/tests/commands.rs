@@ -14,10 +14,10 @@ fn json(text: &str) -> Value {
 #[test]
 fn goroutines_are_woken_in_a_ring_with_their_bytes_intact() {
     for (live, at_least) in [("0", 0), ("5000", 5_000)] {
-        let (status, out, err) = run(&["million", "--count", "20000", "--live", live, "--json"]);
+        let (status, out, err) = run(&["million", "--count", "10000", "--live", live, "--json"]);
         assert!(status.success(), "{err}");
         let figures = json(&out);
-        assert_eq!(figures["verified"], 20_000, "{out}");
+        assert_eq!(figures["verified"], 10_000, "{out}");
         assert_eq!(figures["unstarted"], 0);
         assert!(figures["bytes_per_goroutine"].as_u64().unwrap() > at_least, "{out}");
         for key in ["spawn_ns", "wake_ns", "end_ns"] {
@@ -26,7 +26,7 @@ fn goroutines_are_woken_in_a_ring_with_their_bytes_intact() {
         let peak = &figures["peak_bytes"];
         assert!(peak.as_u64() > figures["after"]["rss_bytes"].as_u64(), "nothing was given back");
         // All but those that each M keeps warm.
-        assert!(figures["resting"].as_u64().unwrap() > 10_000, "{out}");
+        assert!(figures["resting"].as_u64().unwrap() > 5_000, "{out}");
         let copies = figures["resting_copy_bytes"].as_u64();
         assert!(copies.unwrap() > 0 && copies < figures["resting_live_bytes"].as_u64(), "{out}");
     }

@@ -196,7 +196,7 @@ fn timers_of_an_m_that_computes_are_fired_by_another() {
         loop {
             match when.try_recv() {
                 Ok(slept) => break assert!(slept >= Duration::from_millis(20)),
-                Err(_) => assert!(start.elapsed() < Duration::from_secs(20), "nobody fired it"),
+                Err(_) => assert!(start.elapsed() < Duration::from_secs(120), "nobody fired it"),
             }
         }
     });

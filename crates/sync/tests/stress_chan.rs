@@ -127,7 +127,7 @@ fn stress(procs: usize) {
             if i % 2 == 0 { tx.close() } else { rx.close() }
         }
         while ended < GOROUTINES {
-            let end = done_rx.recv_timeout(Duration::from_secs(30));
+            let end = done_rx.recv_timeout(Duration::from_secs(240));
             assert!(end.is_ok(), "only {ended} goroutines ended after the close (seed {seed})");
             ended += 1;
         }

@@ -24,10 +24,10 @@ use std::time::{Duration, Instant};
 pub use plan::USAGE;
 
 /// A command that has not ended by then hangs. Cold builds are included.
-const LIMIT: Duration = Duration::from_secs(20 * 60);
+const LIMIT: Duration = Duration::from_secs(45 * 60);
 
 /// A built program that has not ended by then hangs.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(5 * 60);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// How far loom explores, where `LOOM_MAX_PREEMPTIONS` does not say. Two finds nearly everything that three finds, in a
 /// tenth of the time.
@@ -46,7 +46,8 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
     let workspace = Workspace::load(root)?;
     let mut built = None;
     let mut rows = Vec::new();
-    for suite in options.suites() {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    for suite in options.suites(processors) {
         heading(suite.name);
         let started = Instant::now();
         let tally = run_suite(&workspace, &suite, &options, &mut built);

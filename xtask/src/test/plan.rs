@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `plain` | all tests and documentation examples | the defaults |
 //! | `procs-1`, `-2`, `-8` | unit and integration tests above the stacks | `MILLPOND_PROCS` |
-//! | `guard-mprotect` | the same | `MILLPOND_GUARD=mprotect` |
+//! | `guard-mprotect` | those of the runtime and of the whole | `MILLPOND_GUARD=mprotect` |
 //! | `release` | processes and stress with their full counts: a million goroutines, ten times | `--release` |
 //! | `alloc`, when named | goroutines' tests on our allocator; its own | `--cfg millpond_alloc`, `--release` |
 //! | `loom` | the models | `--cfg loom`, its own target folder |
@@ -12,7 +12,9 @@
 //!
 //! One processor makes every hand-over a switch, two is the smallest count that steals, eight is more than this kind of
 //! machine has, so that threads are preempted at bad moments. The guard suite runs the mode of kernels without
-//! `MADV_GUARD_INSTALL`, which are most. The stacks' own tests force each mode themselves and are not run again.
+//! `MADV_GUARD_INSTALL`, which are most. The stacks' own tests force each mode themselves and are not run again, and
+//! channels and sockets do not know what lies under their goroutine. As many processors as the machine has are what
+//! `plain` ran with, and are left out after it.
 //!
 //! [`Options::parse`] owns the grammar of the command line; [`Options::suites`] is the table above.
 
@@ -21,7 +23,10 @@ use crate::Problem;
 /// Packages whose tests run goroutines.
 pub const ABOVE_STACKS: &[&str] = &["crates/rt", "crates/sync", "crates/net", "crates/millpond"];
 
-/// The same, by name.
+/// Packages whose tests meet the end of a stack.
+pub const ON_STACKS: &[&str] = &["crates/rt", "crates/millpond"];
+
+/// [`ABOVE_STACKS`], by name.
 pub const ALLOC: &[&str] = &["millpond-rt", "millpond-sync", "millpond-net", "millpond"];
 
 /// Packages with loom models.
@@ -70,7 +75,7 @@ pub const SUITES: &[Suite] = &[
     procs("procs-8", "8"),
     Suite {
         name: "guard-mprotect",
-        kind: Kind::Again { packages: ABOVE_STACKS, setting: ("MILLPOND_GUARD", "mprotect") },
+        kind: Kind::Again { packages: ON_STACKS, setting: ("MILLPOND_GUARD", "mprotect") },
     },
     Suite { name: "release", kind: Kind::Release },
     Suite { name: "alloc", kind: Kind::Alloc },
@@ -123,10 +128,13 @@ impl Options {
         Ok(options)
     }
 
-    /// The suites that were asked for, in their order.
-    pub fn suites(&self) -> Vec<Suite> {
+    /// The suites that were asked for, in their order, on a machine of so many `processors`.
+    pub fn suites(&self, processors: usize) -> Vec<Suite> {
+        let usual = |suite: &Suite| {
+            !ON_REQUEST.contains(&suite.name) && suite.name != format!("procs-{processors}")
+        };
         let wants = |suite: &&Suite| {
-            self.wanted.is_empty() && !ON_REQUEST.contains(&suite.name)
+            self.wanted.is_empty() && usual(suite)
                 || self.wanted.iter().any(|w| suite.name.starts_with(w.as_str()))
         };
         SUITES.iter().filter(wants).copied().collect()
@@ -151,7 +159,7 @@ mod tests {
 
     fn chosen(arguments: &[&str]) -> Result<Vec<&'static str>, Problem> {
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        let suites = Options::parse(&arguments)?.suites();
+        let suites = Options::parse(&arguments)?.suites(3);
         Ok(suites.iter().map(|suite| suite.name).collect())
     }
 
@@ -164,6 +172,16 @@ mod tests {
             assert!(chosen.iter().all(|name| !ON_REQUEST.contains(name)));
         }
         assert_eq!(chosen(&["--only", "alloc", "--only", "bench"]).unwrap(), ON_REQUEST);
+    }
+
+    #[test]
+    fn as_many_processors_as_the_machine_has_are_the_defaults() {
+        let names =
+            |options: &Options| options.suites(2).iter().map(|s| s.name).collect::<Vec<_>>();
+        let usual = names(&Options::default());
+        assert!(usual.contains(&"procs-1") && !usual.contains(&"procs-2"), "{usual:?}");
+        let named = Options::parse(&["--procs".to_owned()]).unwrap();
+        assert_eq!(names(&named), ["procs-1", "procs-2", "procs-8"], "named, it runs");
     }
 
     #[test]

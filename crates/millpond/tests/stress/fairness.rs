@@ -33,7 +33,7 @@ pub const SCENARIOS: Table = table![
 ];
 
 /// Everybody is done within this, or starves.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `greedy`, on one P, until a goroutine, a timer, a socket and a plain thread's goroutine
 /// have had their turns beside it.

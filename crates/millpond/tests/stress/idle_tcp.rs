@@ -33,7 +33,7 @@ const BUFFER_BYTES: usize = 4096;
 const BORROWING_BYTES: u64 = if cfg!(debug_assertions) { 2048 } else { 1331 };
 const NAIVE_BYTES: u64 = 4095;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 static BUFFERS: LazyLock<Pool<Box<[u8]>>> =
     LazyLock::new(|| Pool::new(|| vec![0; BUFFER_BYTES].into()));

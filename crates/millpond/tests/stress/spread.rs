@@ -23,7 +23,7 @@ const PROCS: usize = 4;
 const COUNT: usize = 800;
 
 /// For what the kernel has a part in.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How many goroutines of this name live on each M.
 fn per_m(name: &str) -> BTreeMap<u32, usize> {

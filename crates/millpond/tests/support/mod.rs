@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 /// Longer than anything takes on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program of an example. `cargo test` builds the examples beside the tests; a run of a test
 /// program alone does not, so they are built here once.
