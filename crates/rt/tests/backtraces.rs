@@ -1,7 +1,10 @@
 //! Backtraces of parked goroutines: of warm stacks and of stacks at rest, on their own stack and on others, from every
 //! kind of caller, and while everything moves.
 
-use millpond_rt::wait::{WaitReason, Waiting};
+mod common;
+
+use common::Gate;
+use millpond_rt::wait::WaitReason;
 use millpond_rt::{
     Builder, GoBuilder, Goroutine, Rest, block_on, go, goroutines_with_stacks, rest_stats, scope,
     with_stack, yield_now,
@@ -16,35 +19,6 @@ use std::time::Duration;
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(|poison| poison.into_inner())
-}
-
-/// Many goroutines wait here until it is opened.
-#[derive(Clone, Default)]
-struct Gate(Arc<(AtomicBool, Mutex<Vec<millpond_rt::wait::Ticket>>)>);
-
-impl Gate {
-    #[inline(never)]
-    fn wait_here(&self) {
-        let waiting = Waiting::begin();
-        let mut tickets = self.0.1.lock().unwrap();
-        if self.0.0.load(Ordering::SeqCst) {
-            drop(tickets);
-            waiting.cancel();
-            return;
-        }
-        tickets.push(waiting.ticket());
-        drop(tickets);
-        waiting.park(WaitReason::Barrier, None);
-        black_box(self);
-    }
-
-    fn open(&self) {
-        self.0.0.store(true, Ordering::SeqCst);
-        let tickets = std::mem::take(&mut *self.0.1.lock().unwrap());
-        for ticket in tickets {
-            ticket.fire(0);
-        }
-    }
 }
 
 #[inline(never)]

@@ -1,12 +1,14 @@
 //! Stacks at rest, seen from goroutines: values stay, references of other threads stay good, and
 //! dumps say who rests and who cannot.
 
-use millpond_rt::wait::{WaitReason, Waiting};
+mod common;
+
+use common::Gate;
 use millpond_rt::{
     Builder, GoBuilder, Goroutine, Rest, block_on, counts, go, goroutines, rest_sites, rest_stats,
     scope, set_warm_stacks, with_stack, yield_now,
 };
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -21,37 +23,6 @@ fn alone() -> MutexGuard<'static, ()> {
 fn run<T: Send + 'static>(procs: usize, body: impl FnOnce() -> T + Send + 'static) -> T {
     let eager = Builder::new().procs(procs).warm_stacks(0).rest_after(Duration::ZERO);
     eager.private().run(body).expect("the runtime starts")
-}
-
-/// Many goroutines wait here until it is opened.
-#[derive(Clone, Default)]
-struct Gate(Arc<(AtomicBool, Mutex<Vec<millpond_rt::wait::Ticket>>)>);
-
-impl Gate {
-    fn wait(&self) {
-        let waiting = Waiting::begin();
-        let mut tickets = self.0.1.lock().unwrap();
-        if self.0.0.load(Ordering::SeqCst) {
-            drop(tickets);
-            waiting.cancel();
-            return;
-        }
-        tickets.push(waiting.ticket());
-        drop(tickets);
-        waiting.park(WaitReason::Barrier, None);
-    }
-
-    fn waiting(&self) -> usize {
-        self.0.1.lock().unwrap().len()
-    }
-
-    fn open(&self) {
-        self.0.0.store(true, Ordering::SeqCst);
-        let tickets = std::mem::take(&mut *self.0.1.lock().unwrap());
-        for ticket in tickets {
-            ticket.fire(0);
-        }
-    }
 }
 
 /// Waits for something that other threads bring about, without keeping an M busy.
@@ -94,7 +65,7 @@ fn what_is_on_a_stack_is_there_after_rest_however_deep() {
                     go(move || {
                         let text = format!("goroutine {index}");
                         let borrowed = text.as_str();
-                        deep(index % 20, &mut || gate.wait());
+                        deep(index % 20, &mut || gate.wait_here());
                         borrowed.len()
                     })
                 })
@@ -161,7 +132,7 @@ fn the_first_touch_by_another_thread_ends_rest_for_what_its_place_starts() {
             let handle = go(move || {
                 let word = AtomicU64::new(5);
                 told.store(&raw const word as usize, Ordering::SeqCst);
-                gate.wait();
+                gate.wait_here();
                 word.load(Ordering::SeqCst)
             });
             (handle, at)
@@ -197,15 +168,15 @@ fn who_cannot_rest_says_why() {
     run(1, || {
         let gate = Gate::default();
         let (a, b, c, d) = (gate.clone(), gate.clone(), gate.clone(), gate.clone());
-        let told = GoBuilder::new().name("told").restable(false).go(move || a.wait());
+        let told = GoBuilder::new().name("told").restable(false).go(move || a.wait_here());
         let scoped = GoBuilder::new()
             .name("scoped")
-            .go(move || scope(|s| s.go(|| b.wait()).join().unwrap()));
+            .go(move || scope(|s| s.go(|| b.wait_here()).join().unwrap()));
         let elsewhere =
-            GoBuilder::new().name("elsewhere").go(move || with_stack(1 << 20, || c.wait()));
+            GoBuilder::new().name("elsewhere").go(move || with_stack(1 << 20, || c.wait_here()));
         let free = GoBuilder::new().name("free").go(move || {
             scope(|s| drop(s.go(|| ())));
-            d.wait();
+            d.wait_here();
         });
         let found = |name: &str, wanted: &str| {
             let all = goroutines();
@@ -241,10 +212,10 @@ fn who_waits_in_a_poll_cannot_rest_until_it_is_back_on_its_own_stack() {
         let (a, b) = (first.clone(), second.clone());
         let handle = GoBuilder::new().name("polls").go(move || {
             block_on(std::future::poll_fn(|_| {
-                a.wait();
+                a.wait_here();
                 std::task::Poll::Ready(())
             }));
-            b.wait();
+            b.wait_here();
         });
         let rest = || {
             let all = goroutines();
@@ -273,7 +244,7 @@ fn a_stack_with_locked_memory_stays_and_says_so() {
             // SAFETY: a page of this goroutine's stack, locked for as long as it waits.
             let locked = unsafe { libc::mlock(page, 1) } == 0;
             if locked {
-                inside.wait();
+                inside.wait_here();
                 // SAFETY: as above.
                 assert_eq!(unsafe { libc::munlock(page, 1) }, 0);
             }
@@ -307,7 +278,7 @@ fn times_and_live_bytes_are_counted_by_size() {
             .map(|_| {
                 let gate = gate.clone();
                 // Forty words in each of ten frames: more than 3 KiB.
-                go(move || deep(9, &mut || gate.wait()))
+                go(move || deep(9, &mut || gate.wait_here()))
             })
             .collect();
         until("all rest", || rest_stats().resting as u64 >= before.resting as u64 + COUNT);
@@ -365,7 +336,7 @@ fn nothing_rests_within_the_budget_and_a_smaller_one_takes_effect() {
         let handles: Vec<_> = (0..120)
             .map(|_| {
                 let gate = gate.clone();
-                go(move || gate.wait())
+                go(move || gate.wait_here())
             })
             .collect();
         // Main is the 51st that is warm while it sleeps, or not.
@@ -398,7 +369,7 @@ fn frozen_stacks_at_rest_outlive_their_runtime() {
         drop(go(move || {
             let word = AtomicU64::new(77);
             told.store(&raw const word as usize, Ordering::SeqCst);
-            gate.wait();
+            gate.wait_here();
             std::hint::black_box(&word);
         }));
         until("it rests", || rest_stats().resting > before.resting);
