@@ -1,7 +1,9 @@
 //! Going to sleep in the kernel, and waking: the sleeper's half of [`crate::queue::idle`].
 //!
 //! An M with nothing to run blocks in its own `epoll_wait`, with its next timer as the time-out and
-//! its eventfd to be woken by. Before that it puts its licence back, so that whoever wakes first
+//! its eventfd to be woken by. (When goroutines of its are to be put to rest, sysmon wakes it: a
+//! time-out is a timer of the kernel, set and taken back at each of some ten thousand sleeps a second of a
+//! busy server, for something that is due once in a second.) Before that it puts its licence back, so that whoever wakes first
 //! may take it: a sleeper does not hold a processor.
 //!
 //! An M above the runtime's number of processors exists because another one got stuck. When such
@@ -31,6 +33,7 @@ impl CurrentM {
         // Also when nobody took the licence: a hand-off may have come too late and adopted us.
         self.take_back_poller();
         let surplus = self.index as usize >= sched.procs();
+        self.publish_rest_due();
         sched.idle.enter(self.index);
         let mut idle_long = false;
         if self.bell.lie_down() {
@@ -65,7 +68,7 @@ impl CurrentM {
     }
 
     fn sleep_limit(&self, surplus: bool) -> Option<Duration> {
-        let next_ns = self.timers.next_ns().min(self.rest_due_ns());
+        let next_ns = self.timers.next_ns();
         let timer = (next_ns != NEVER)
             .then(|| Duration::from_nanos(next_ns.saturating_sub(crate::clock::now_ns())));
         match (timer, surplus) {
