@@ -20,7 +20,8 @@
 //! How many mappings this costs: none with marks (two for the moment of a call); closed chunks at most
 //! one each, however they are opened, and there are no more of them than [`Engine::may_close`] allows.
 
-use super::block::{Block, Origin, Press, Seen};
+use super::block::{Block, Press, Seen};
+use super::shape::Origin;
 use super::stats::Counters;
 use super::table::Table;
 use super::word::Woke;

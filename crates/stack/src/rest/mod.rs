@@ -25,13 +25,14 @@
 mod block;
 mod engine;
 mod pack;
+mod shape;
 mod stats;
 mod table;
 mod word;
 
-pub use block::Origin;
 pub(crate) use engine::Engine;
 pub use engine::Parked;
+pub use shape::Origin;
 pub use stats::{RestStats, RestTimes};
 pub(crate) use table::Table;
 
