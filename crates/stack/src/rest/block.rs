@@ -17,7 +17,7 @@
 //! packed ([`Press`] keeps them, of a batch), and only where it has changed packed again. To pack
 //! twice always, once for the size and once for the content, took a quarter of the time to rest.
 
-use super::pack::{Anchors, Packer, Unpack};
+use super::pack::{Anchors, Packer, Unpack, most_bytes};
 use super::shape::{Kind, Origin, Run};
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem::{align_of, size_of};
@@ -79,6 +79,13 @@ impl Press {
 /// Where a press keeps the words of one stack, if it does.
 pub(crate) struct Seen(Range<usize>);
 
+impl Seen {
+    /// It does not.
+    pub(crate) fn none() -> Self {
+        Self(usize::MAX..usize::MAX)
+    }
+}
+
 /// A copy, by address. Whoever has one may read it; to free it is the owner's right alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block(usize);
@@ -129,6 +136,23 @@ impl Block {
         // SAFETY: nobody else knows it.
         press.packer.write(unsafe { block.room() });
         Some((block, Seen(seen)))
+    }
+
+    /// An empty one for as many words of the same kind, whatever they are; `None` if the allocator has no memory.
+    pub(crate) fn with_room(self) -> Option<Self> {
+        let head = self.head();
+        let bytes = most_bytes(head.words as usize);
+        // SAFETY: the layout has a size.
+        let block = unsafe { alloc(layout(bytes)) };
+        if block.is_null() {
+            return None;
+        }
+        // SAFETY: large enough and aligned; this block holds a count, so there is one to be added to.
+        unsafe {
+            Arc::increment_strong_count(head.kind);
+            block.cast::<Head>().write(Head { bytes: bytes as u32, ..*head });
+        }
+        Some(Self(block as usize))
     }
 
     /// Makes the block hold what `[sp, base)` holds; `false` if it does not fit any more. Allocates
@@ -233,4 +257,37 @@ impl Block {
 fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(size_of::<Head>() + bytes, align_of::<Head>())
         .expect("a stack is smaller than the address space")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    static ORIGIN: Origin = Origin::new();
+
+    #[test]
+    fn what_says_more_than_before_needs_room_and_then_fits() {
+        let mut stack = vec![0u64; 64];
+        let (sp, base) = (stack.as_ptr() as usize, stack.as_ptr_range().end as usize);
+        let mut press = Press::default();
+        // SAFETY: the words of the vector, which the pointers were taken from; one thread, and one owner of the blocks.
+        unsafe {
+            let (block, seen) = Block::allocate(sp, base, &ORIGIN, &mut press).unwrap();
+            assert!(block.fill(sp, base, &seen, &mut press));
+            for (place, word) in (1u64..).zip(&mut stack) {
+                *std::ptr::from_mut(word) = place.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            }
+            assert!(!block.fill(sp, base, &seen, &mut press));
+            let roomy = block.with_room().unwrap();
+            block.free();
+            assert!(roomy.fill(sp, base, &Seen::none(), &mut press));
+            assert!(roomy.unpack(base).eq(stack.iter().copied()));
+            // And less again: what is left of the room says nothing.
+            stack.fill(7);
+            assert!(roomy.fill(sp, base, &Seen::none(), &mut press));
+            assert!(roomy.unpack(base).eq(stack.iter().copied()));
+            roomy.free();
+        }
+        press.clear();
+    }
 }

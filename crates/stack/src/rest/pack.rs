@@ -219,6 +219,11 @@ impl Template {
     }
 }
 
+/// What so many words take at most.
+pub(crate) fn most_bytes(words: usize) -> usize {
+    words.div_ceil(8) + words.div_ceil(2) + words * 8
+}
+
 /// Packs one stack after the other, each in one pass. Keeps its memory: to pack as many words again
 /// allocates nothing.
 #[derive(Debug, Default)]
@@ -380,6 +385,7 @@ mod tests {
         let mut out = vec![0xAA; bytes + 1];
         packer.write(&mut out);
         assert_eq!(out[bytes], 0xAA);
+        assert!(bytes <= most_bytes(words.len()));
         let back: Vec<u64> = Unpack::new(anchors, template, &out, words.len()).collect();
         assert_eq!(back, words);
         bytes
