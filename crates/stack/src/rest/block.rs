@@ -19,6 +19,7 @@
 
 use super::pack::{Anchors, Packer, Unpack, most_bytes};
 use super::shape::{Kind, Origin, Run};
+use millpond_sys::rest::Notes;
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem::{align_of, size_of};
 use std::ops::Range;
@@ -230,14 +231,14 @@ impl Block {
         self.head().kind().origin.trip();
     }
 
-    /// The words, from the lowest address.
-    pub(crate) fn unpack(&self, base: usize) -> Unpack<'_> {
+    /// The words, from the lowest address. `notes` is room for the way.
+    pub(crate) fn unpack<'a>(&'a self, base: usize, notes: &'a mut Notes) -> Unpack<'a> {
         let head = self.head();
         let packed = (self.0 + size_of::<Head>()) as *const u8;
         // SAFETY: filled before its address was published.
         let packed = unsafe { std::slice::from_raw_parts(packed, head.bytes as usize) };
         let template = head.kind().template.as_ref();
-        Unpack::new(Anchors::of(base), template, packed, head.words as usize)
+        Unpack::new(Anchors::of(base), template, packed, head.words as usize, notes)
     }
 
     /// Gives the memory back.
@@ -281,11 +282,11 @@ mod tests {
             let roomy = block.with_room().unwrap();
             block.free();
             assert!(roomy.fill(sp, base, &Seen::none(), &mut press));
-            assert!(roomy.unpack(base).eq(stack.iter().copied()));
+            assert!(roomy.unpack(base, &mut [0; 32]).eq(stack.iter().copied()));
             // And less again: what is left of the room says nothing.
             stack.fill(7);
             assert!(roomy.fill(sp, base, &Seen::none(), &mut press));
-            assert!(roomy.unpack(base).eq(stack.iter().copied()));
+            assert!(roomy.unpack(base, &mut [0; 32]).eq(stack.iter().copied()));
             roomy.free();
         }
         press.clear();

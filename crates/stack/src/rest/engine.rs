@@ -406,11 +406,15 @@ fn are_neighbours(one: &Item, next: &Item) -> bool {
 }
 
 /// Gives the pages of a copy, one after the other, from that of `sp` on.
-fn filler(block: Block, sp: usize, base: usize) -> impl FnMut(&mut [u8; PAGE_BYTES]) {
+fn filler(
+    block: Block,
+    sp: usize,
+    base: usize,
+) -> impl FnMut(&mut [u8; PAGE_BYTES], &mut rest::Notes) {
     let mut at = sp;
     let mut skip = 0;
-    move |page| {
-        let words = block.unpack(base).skip(skip);
+    move |page, notes| {
+        let words = block.unpack(base, notes).skip(skip);
         for word in words {
             let offset = at % PAGE_BYTES;
             page[offset..offset + 8].copy_from_slice(&word.to_le_bytes());

@@ -32,11 +32,14 @@
 //! ```
 //!
 //! The way back runs in the handler of a fault: it allocates nothing and reads each word once, in
-//! order, so that it can fill one page after another.
+//! order, so that it can fill one page after another. The table is not on its stack: a thread of somebody else
+//! has a signal stack of 8 KiB, of which the kernel takes a half.
 //!
 //! Rejected: a general compressor (LZ4: hundreds of bytes are too few for its matches, and its tables do
 //! not fit on a signal stack).
 
+use millpond_sys::rest::Notes;
+use std::mem::size_of;
 use std::sync::OnceLock;
 
 const OWN_STACK: u8 = 9;
@@ -135,18 +138,19 @@ fn length_of(tag: u8) -> usize {
 }
 
 /// Words that are kept of those before.
-const RECENT: usize = 1 << RECENT_BITS;
-const RECENT_BITS: u32 = 5;
+const RECENT: usize = size_of::<Notes>() / 8;
+const RECENT_BITS: u32 = RECENT.ilog2();
 
 /// Bits of a distance, in words, to one before.
 const NEAR_BITS: u32 = 16 - RECENT_BITS;
 
 /// Words that came before in this copy, each at the place that its page says.
-struct Recent([u64; RECENT]);
+struct Recent<'a>(&'a mut Notes);
 
-impl Recent {
-    fn new() -> Self {
-        Self([0; RECENT])
+impl<'a> Recent<'a> {
+    fn new(room: &'a mut Notes) -> Self {
+        room.fill(0);
+        Self(room)
     }
 
     /// Whether a word with this tag may come again: pointers and middling numbers. Of eight bytes are those that
@@ -255,7 +259,8 @@ impl Packer {
         self.bits[..bit_bytes].fill(0);
         self.tags[..count.div_ceil(2)].fill(0);
         let (mut different, mut used) = (0, 0);
-        let mut recent = Recent::new();
+        let mut room = [0; RECENT];
+        let mut recent = Recent::new(&mut room);
         for (index, word) in words.enumerate() {
             if template.is_some_and(|template| template.word(anchors, index) == word) {
                 self.bits[index / 8] |= 1 << (index % 8);
@@ -295,7 +300,7 @@ pub(crate) struct Unpack<'a> {
     bits: &'a [u8],
     tags: &'a [u8],
     data: &'a [u8],
-    recent: Recent,
+    recent: Recent<'a>,
     index: usize,
     /// Words so far that were not the template's.
     different: usize,
@@ -309,12 +314,13 @@ impl<'a> Unpack<'a> {
         template: Option<&'a Template>,
         packed: &'a [u8],
         count: usize,
+        notes: &'a mut Notes,
     ) -> Self {
         let bit_bytes = if template.is_some() { count.div_ceil(8) } else { 0 };
         let (bits, rest) = packed.split_at(bit_bytes);
         let same: u32 = bits.iter().map(|byte| byte.count_ones()).sum();
         let (tags, data) = rest.split_at((count - same as usize).div_ceil(2));
-        let recent = Recent::new();
+        let recent = Recent::new(notes);
         Self { anchors, template, bits, tags, data, recent, index: 0, different: 0, count }
     }
 }
@@ -386,7 +392,8 @@ mod tests {
         packer.write(&mut out);
         assert_eq!(out[bytes], 0xAA);
         assert!(bytes <= most_bytes(words.len()));
-        let back: Vec<u64> = Unpack::new(anchors, template, &out, words.len()).collect();
+        let back: Vec<u64> =
+            Unpack::new(anchors, template, &out, words.len(), &mut [0; 32]).collect();
         assert_eq!(back, words);
         bytes
     }
@@ -403,7 +410,8 @@ mod tests {
         let used = packer.pack(&other, Some(&template), stack.into_iter());
         packer.write(&mut out);
         assert_eq!(used, 1 + 1 + 1);
-        let back: Vec<u64> = Unpack::new(other, Some(&template), &out[..used], 6).collect();
+        let back: Vec<u64> =
+            Unpack::new(other, Some(&template), &out[..used], 6, &mut [0; 32]).collect();
         assert_eq!(back, stack);
     }
 

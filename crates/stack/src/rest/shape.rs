@@ -210,7 +210,7 @@ impl Shapes {
         }
         let free = self.all.iter().position(Option::is_none);
         let place = &mut self.all[free.unwrap_or(self.hand)];
-        replace(place, Some(Shape::new(words, made.clone())))
+        place.replace(Shape::new(words, made.clone()))
     }
 
     fn note(&mut self, run: &Run) -> Option<Arc<Kind>> {
