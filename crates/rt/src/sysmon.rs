@@ -9,13 +9,14 @@
 //!   another ([`crate::errands`]);
 //! - a goroutine that computes while others wait is asked to yield at its next chance;
 //! - a goroutine that does not come back is reported, once: which, how long, where started;
+//! - an M that sleeps while goroutines of its are to be put to rest is woken ([`crate::rest`]);
 //! - stacks that nobody needs any more go back to the kernel, if no M is idle for so long that it
 //!   can do that ([`crate::stacks`]);
 //! - a ring that does not move although somebody sleeps gets a thief;
 //! - when everybody sleeps and nothing could wake anybody: deadlock ([`crate::deadlock`]).
 //!
-//! When all Ms sleep it goes to sleep too, so that an idle process uses no processor; the first M
-//! that wakes wakes it.
+//! When all Ms sleep it goes to sleep too, until goroutines are to be put to rest, and for good when none are:
+//! an idle process uses no processor. The first M that wakes wakes it.
 //!
 //! What the kernel thinks of a thread is read from `/proc/self/task/TID/stat`, only for an M that
 //! has run the same goroutine for a while. A thread that waits for a processor is "running" there,
@@ -29,6 +30,7 @@ use crate::errands::Errand;
 use crate::m::M;
 use crate::queue::ring::Sighting;
 use crate::sched::Sched;
+use crate::timers::NEVER;
 use millpond_policy::sysmon::{HAND_OFF_NS, MEMORY_NS, Period, Sight, Verdict, YIELD_NS, judge};
 use millpond_sys::clock::thread_cpu_ns;
 use millpond_sys::task::ThreadState;
@@ -66,15 +68,25 @@ impl Bed {
         self.bell.notify_one();
     }
 
-    /// Sleeps until woken, or for `period`. `stay_up` is asked after it is visible that we sleep.
-    fn sleep(&self, period: Option<Duration>, stay_up: impl FnOnce() -> bool) {
-        if period.is_none() {
-            self.asleep.store(true, Ordering::SeqCst);
-        }
+    /// Sleeps for `period`, whoever wakes; only the end of the runtime ends it.
+    fn nap(&self, period: Duration) {
+        self.lie(|| Some(period));
+    }
+
+    /// Sleeps until somebody wakes, and no longer than `limit` says, which is asked after it is visible that we
+    /// sleep.
+    fn sleep(&self, limit: impl FnOnce() -> Option<Duration>) {
+        self.asleep.store(true, Ordering::SeqCst);
+        self.lie(limit);
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn lie(&self, limit: impl FnOnce() -> Option<Duration>) {
         let mut woken = self.woken.lock().unwrap_or_else(|poison| poison.into_inner());
-        if !(*woken || period.is_none() && stay_up()) {
-            woken = match period {
+        if !*woken {
+            woken = match limit() {
                 None => self.bell.wait(woken).unwrap_or_else(|poison| poison.into_inner()),
+                Some(Duration::ZERO) => woken,
                 Some(period) => match self.bell.wait_timeout(woken, period) {
                     Ok((woken, _)) => woken,
                     Err(poison) => poison.into_inner().0,
@@ -82,7 +94,6 @@ impl Bed {
             };
         }
         *woken = false;
-        self.asleep.store(false, Ordering::SeqCst);
     }
 }
 
@@ -104,6 +115,17 @@ pub(crate) fn start(sched: &Arc<Sched>) -> io::Result<()> {
     thread.map(drop).inspect_err(|_| {
         THREADS.fetch_sub(1, Ordering::SeqCst);
     })
+}
+
+/// How long sysmon may sleep: until the first M is to put goroutines to rest; not at all if an M is up. The list
+/// of the idle comes first: who is in it has said before when that is.
+fn limit(sched: &Sched) -> Option<Duration> {
+    if sched.idle.count() < sched.threads() || sched.is_stopping() {
+        return Some(Duration::ZERO);
+    }
+    let dues = sched.ms().iter().map(|m| m.rest_due_ns.load(Ordering::Acquire)).min();
+    let due_ns = dues.filter(|&due_ns| due_ns != NEVER)?;
+    Some(Duration::from_nanos(due_ns.saturating_sub(crate::clock::now_ns())))
 }
 
 /// What sysmon remembers of one M.
@@ -158,12 +180,11 @@ impl Sysmon {
             }
             let pause = Duration::from_micros(period.next_us(acted));
             if self.quiet >= QUIET_LOOKS {
-                let stay_up = || sched.idle.count() < sched.threads() || sched.is_stopping();
-                sched.bed.sleep(None, stay_up);
+                sched.bed.sleep(|| limit(&sched));
                 period = Period::new();
                 self.quiet = 0;
             } else {
-                sched.bed.sleep(Some(pause), || false);
+                sched.bed.nap(pause);
             }
         }
     }
@@ -189,6 +210,9 @@ impl Sysmon {
             memory.reported = false;
             memory.cpu_ns = None;
             memory.nap = None;
+        }
+        if m.rest_due_ns.load(Ordering::Relaxed) <= now_ns {
+            m.nudge();
         }
         if m.p.has_licence() {
             memory.watch_ring(sched, m, now_ns);

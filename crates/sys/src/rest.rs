@@ -41,6 +41,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// Bytes of a page. Stacks are refused on kernels with others.
 pub const PAGE_BYTES: usize = 4096;
 
+/// Words beside a page, for whoever fills it: a signal stack has little room. Nothing is said of what is in them
+/// before.
+pub type Notes = [u64; 32];
+
+/// What fills pages, one after the other; each is all zeros before.
+pub type Fill<'a> = dyn FnMut(&mut [u8; PAGE_BYTES], &mut Notes) + 'a;
+
 /// Ranges that [`mark`] marks with one call.
 pub const MOST_MARKED: usize = mem::BATCH;
 
@@ -213,7 +220,7 @@ impl Road {
         &self,
         pages: Range<usize>,
         whole: Range<usize>,
-        fill: &mut dyn FnMut(&mut [u8; PAGE_BYTES]),
+        fill: &mut Fill<'_>,
     ) -> io::Result<()> {
         if let Kind::Copying(_) = self.kind
             && !is_forked_child()
@@ -240,11 +247,7 @@ impl Road {
     ///
     /// # Errors
     /// As [`Self::put_back`].
-    pub unsafe fn put_content(
-        &self,
-        pages: Range<usize>,
-        fill: &mut dyn FnMut(&mut [u8; PAGE_BYTES]),
-    ) -> io::Result<()> {
+    pub unsafe fn put_content(&self, pages: Range<usize>, fill: &mut Fill<'_>) -> io::Result<()> {
         let mut scratch = Scratch::take();
         let child = is_forked_child();
         let unmark =
@@ -254,9 +257,9 @@ impl Road {
             unsafe { advise(&pages, MADV_GUARD_REMOVE)? };
         }
         for page in pages.clone().step_by(PAGE_BYTES) {
-            let buffer = scratch.page();
+            let (buffer, notes) = scratch.page();
             buffer.fill(0);
-            fill(buffer);
+            fill(buffer, notes);
             if child {
                 // SAFETY: the page is the caller's; the only other thread there could be is none.
                 unsafe {
@@ -297,7 +300,7 @@ impl Road {
                 mark(std::slice::from_ref(&page))?;
                 protect(whole.clone(), Access::Write)?;
             }
-            self.put_back(page.clone(), whole, &mut |buffer| buffer[64] = 7)?;
+            self.put_back(page.clone(), whole, &mut |buffer, _| buffer[64] = 7)?;
             word.read_volatile()
         };
         if found != 7 {
@@ -325,13 +328,20 @@ fn write_at(memory: &OwnedFd, at: usize, buffer: &[u8; PAGE_BYTES]) -> io::Resul
 /// How many threads put back at the same moment before one waits for another.
 const PAGES: usize = 16;
 
+/// In this order: pages are copied from and to page boundaries.
 #[repr(C, align(4096))]
-struct Page(UnsafeCell<[u8; PAGE_BYTES]>);
+struct Room {
+    page: [u8; PAGE_BYTES],
+    notes: Notes,
+}
+
+struct Page(UnsafeCell<Room>);
 
 // SAFETY: a page is touched by whoever holds its flag in `TAKEN` alone.
 unsafe impl Sync for Page {}
 
-static PAGES_FOR_ALL: [Page; PAGES] = [const { Page(UnsafeCell::new([0; PAGE_BYTES])) }; PAGES];
+static PAGES_FOR_ALL: [Page; PAGES] =
+    [const { Page(UnsafeCell::new(Room { page: [0; PAGE_BYTES], notes: [0; 32] })) }; PAGES];
 
 /// Atomic: set by who holds the page.
 static TAKEN: [AtomicBool; PAGES] = [const { AtomicBool::new(false) }; PAGES];
@@ -352,9 +362,10 @@ impl Scratch {
         }
     }
 
-    fn page(&mut self) -> &mut [u8; PAGE_BYTES] {
+    fn page(&mut self) -> (&mut [u8; PAGE_BYTES], &mut Notes) {
         // SAFETY: the flag is ours, so is the page.
-        unsafe { &mut *PAGES_FOR_ALL[self.0].0.get() }
+        let room = unsafe { &mut *PAGES_FOR_ALL[self.0].0.get() };
+        (&mut room.page, &mut room.notes)
     }
 }
 
@@ -421,7 +432,7 @@ mod tests {
                     protect(whole.clone(), Access::Write).unwrap();
                 }
                 let mut next = 1;
-                let mut fill = |page: &mut [u8; PAGE_BYTES]| {
+                let mut fill = |page: &mut [u8; PAGE_BYTES], _: &mut Notes| {
                     page[PAGE_BYTES - 1] = next;
                     next += 1;
                 };

@@ -83,6 +83,9 @@ pub(crate) struct M {
     pub(crate) registry: Registry,
     /// The live one that has not suspended yet. Written by this thread, read by all.
     pub(crate) first_run: FirstRun,
+    /// When its parked goroutines are to be looked at again, on the coarse clock; `NEVER`: nothing is left to do.
+    /// Written by this thread before it enters the idle list, read by sysmon, which wakes it then.
+    pub(crate) rest_due_ns: AtomicU64,
     /// What `local.cells` holds. Written by this thread, read by all.
     pub(crate) spare_cell_bytes: AtomicUsize,
     /// Odd while a goroutine runs; changes at each switch. Written by this thread, read by sysmon.
@@ -135,6 +138,7 @@ impl M {
             arriving: AtomicUsize::new(0),
             registry: Registry::new(),
             first_run: FirstRun::new(),
+            rest_due_ns: AtomicU64::new(crate::timers::NEVER),
             spare_cell_bytes: AtomicUsize::new(0),
             switches: AtomicU64::new(0),
             talks: AtomicU64::new(0),
@@ -194,6 +198,13 @@ impl M {
     /// Anyone: makes this M look at everything again before it sleeps.
     pub(crate) fn rouse(&self) {
         if self.bell.ring_surely() {
+            self.poller.notify();
+        }
+    }
+
+    /// sysmon: wakes this M if it sleeps. If it does not, it looks at everything before it does.
+    pub(crate) fn nudge(&self) {
+        if self.bell.ring() {
             self.poller.notify();
         }
     }

@@ -118,7 +118,8 @@ impl Idle {
         let mut list = self.list.lock();
         debug_assert!(!list.contains(&m), "idle: M{m} is in the list already");
         list.push(m);
-        self.count.store(list.len(), Ordering::Relaxed);
+        // Release: sysmon, which finds everybody here, then reads what they have left it.
+        self.count.store(list.len(), Ordering::Release);
         drop(list);
         fence(Ordering::SeqCst);
     }

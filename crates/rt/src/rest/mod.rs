@@ -17,8 +17,8 @@
 //! When ([`pass`]):
 //! - an M that is about to sleep, and has goroutines that were parked for [`REST_AFTER`], goes once through
 //!   its line, some at a time with a look for work in between. Beyond the budget of warm ones it puts
-//!   them to rest; of the others it gives back the pages below the stack pointer. It sleeps up to
-//!   the moment at which the next is parked for long enough, and without limit when there is none: a
+//!   them to rest; of the others it gives back the pages below the stack pointer. At the moment at
+//!   which the next is parked for long enough sysmon wakes it, and not at all when there is none: a
 //!   process in which nothing happens comes to rest itself;
 //! - a busy M looks from time to time: with more than 16 budgets it puts those to rest that are
 //!   parked for a tenth of a second, with twice as many everyone at the head of the line; with

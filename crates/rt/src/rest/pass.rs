@@ -62,9 +62,12 @@ impl CurrentM {
         true
     }
 
-    /// Up to when the M may sleep, so that the next round is not missed.
-    pub(crate) fn rest_due_ns(&self) -> u64 {
-        self.local().rest.due_ns.get()
+    /// Before the M enters the idle list: sysmon wakes it when the next round is due.
+    pub(crate) fn publish_rest_due(&self) {
+        let due_ns = self.local().rest.due_ns.get();
+        if self.rest_due_ns.load(Ordering::Relaxed) != due_ns {
+            self.rest_due_ns.store(due_ns, Ordering::Release);
+        }
     }
 
     /// Whether a round through the line begins now. If anything has run since the last, there will be

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   ┌───────────────────────┬──────────────────┐
-//!   │ Head: origin, its     │ packed words,    │
-//!   │ template, how many    │ from sp upwards  │
-//!   │ words, how many bytes │ (`pack`)         │
+//!   │ Head: kind (`shape`), │ packed words,    │
+//!   │ how many words,       │ from sp upwards  │
+//!   │ how many bytes        │ (`pack`)         │
 //!   └───────────────────────┴──────────────────┘
 //! ```
 //!
@@ -17,78 +17,27 @@
 //! packed ([`Press`] keeps them, of a batch), and only where it has changed packed again. To pack
 //! twice always, once for the size and once for the content, took a quarter of the time to rest.
 
-use super::pack::{Anchors, Packer, Template, Unpack};
+use super::pack::{Anchors, Packer, Unpack, most_bytes};
+use super::shape::{Kind, Origin, Run};
+use millpond_sys::rest::Notes;
 use std::alloc::{Layout, alloc, dealloc};
 use std::mem::{align_of, size_of};
 use std::ops::Range;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-/// Shapes of stacks that are told apart per origin.
-const TEMPLATES: usize = 4;
-
-/// Stacks with more words are like no others.
-const TEMPLATE_WORDS: usize = 1024;
-
-/// What stacks have in common that one place starts. Lives as long as the process.
-#[derive(Debug, Default)]
-pub struct Origin {
-    /// Touches by threads that were not the stack's own. Atomic: the handler of a fault counts here.
-    touched: AtomicU32,
-    /// Each written once, by the first stack with so many words.
-    templates: [OnceLock<Template>; TEMPLATES],
-}
-
-impl Origin {
-    /// Of which nothing is known.
-    pub const fn new() -> Self {
-        Self { touched: AtomicU32::new(0), templates: [const { OnceLock::new() }; TEMPLATES] }
-    }
-
-    /// How often another thread has touched a stack from here while it was at rest.
-    pub fn touched(&self) -> u32 {
-        self.touched.load(Ordering::Relaxed)
-    }
-
-    /// The template for so many words, made of `words` if there is room for one more.
-    fn template(
-        &self,
-        anchors: &Anchors,
-        words: impl ExactSizeIterator<Item = u64>,
-    ) -> Option<usize> {
-        let count = words.len();
-        if count > TEMPLATE_WORDS {
-            return None;
-        }
-        let mut words = Some(words);
-        (0..TEMPLATES).find(|&index| {
-            let made = self.templates[index].get_or_init(|| match words.take() {
-                Some(words) => Template::of(anchors, words),
-                None => Template::of(anchors, std::iter::empty()),
-            });
-            made.words() == count
-        })
-    }
-}
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 struct Head {
-    origin: &'static Origin,
+    /// Owns one count of it.
+    kind: *const Kind,
     words: u32,
     /// Of the packed words.
     bytes: u32,
 }
 
-/// Where the number of words has the number of its template, plus one.
-const TEMPLATE_SHIFT: u32 = 28;
-
 impl Head {
-    fn count(&self) -> usize {
-        (self.words & ((1 << TEMPLATE_SHIFT) - 1)) as usize
-    }
-
-    fn template(&self) -> Option<&'static Template> {
-        let index = (self.words >> TEMPLATE_SHIFT).checked_sub(1)?;
-        self.origin.templates[index as usize].get()
+    fn kind(&self) -> &Kind {
+        // SAFETY: from `Arc::into_raw`, and given back when the block is freed.
+        unsafe { &*self.kind }
     }
 }
 
@@ -102,17 +51,41 @@ pub(crate) struct Press {
     packer: Packer,
     /// The words of its stacks as they were when they were packed.
     seen: Vec<u64>,
+    /// Those of one shape that came last.
+    run: Option<Run>,
 }
 
 impl Press {
     /// Ready for another batch.
     pub(crate) fn clear(&mut self) {
         self.seen.clear();
+        self.run.take().into_iter().for_each(Run::end);
+    }
+
+    /// Packs what was seen from `from` on: how many words, with what, and how large that is.
+    fn pack(
+        &mut self,
+        from: usize,
+        origin: &'static Origin,
+        anchors: &Anchors,
+    ) -> (usize, Arc<Kind>, usize) {
+        let words = &self.seen[from..];
+        let kind = Run::kind(&mut self.run, origin, anchors, words).clone();
+        let bytes = self.packer.pack(anchors, kind.template.as_ref(), words.iter().copied());
+        self.run.iter_mut().for_each(|run| run.packed(bytes));
+        (words.len(), kind, bytes)
     }
 }
 
 /// Where a press keeps the words of one stack, if it does.
 pub(crate) struct Seen(Range<usize>);
+
+impl Seen {
+    /// It does not.
+    pub(crate) fn none() -> Self {
+        Self(usize::MAX..usize::MAX)
+    }
+}
 
 /// A copy, by address. Whoever has one may read it; to free it is the owner's right alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,11 +120,7 @@ impl Block {
         let from = press.seen.len();
         // SAFETY: the caller's promise.
         press.seen.extend(unsafe { words(sp, base) });
-        let stack = press.seen[from..].iter().copied();
-        let index = origin.template(&anchors, stack.clone());
-        let template = index.and_then(|index| origin.templates[index].get());
-        let count = stack.len() as u32;
-        let bytes = press.packer.pack(&anchors, template, stack);
+        let (count, kind, bytes) = press.pack(from, origin, &anchors);
         let seen = from..press.seen.len();
         if seen.end > SEEN_WORDS {
             press.seen.truncate(from);
@@ -161,13 +130,30 @@ impl Block {
         if block.is_null() {
             return None;
         }
-        let words = count | index.map_or(0, |index| index as u32 + 1) << TEMPLATE_SHIFT;
+        let head = Head { kind: Arc::into_raw(kind), words: count as u32, bytes: bytes as u32 };
         // SAFETY: large enough and aligned.
-        unsafe { block.cast::<Head>().write(Head { origin, words, bytes: bytes as u32 }) };
+        unsafe { block.cast::<Head>().write(head) };
         let block = Self(block as usize);
         // SAFETY: nobody else knows it.
         press.packer.write(unsafe { block.room() });
         Some((block, Seen(seen)))
+    }
+
+    /// An empty one for as many words of the same kind, whatever they are; `None` if the allocator has no memory.
+    pub(crate) fn with_room(self) -> Option<Self> {
+        let head = self.head();
+        let bytes = most_bytes(head.words as usize);
+        // SAFETY: the layout has a size.
+        let block = unsafe { alloc(layout(bytes)) };
+        if block.is_null() {
+            return None;
+        }
+        // SAFETY: large enough and aligned; this block holds a count, so there is one to be added to.
+        unsafe {
+            Arc::increment_strong_count(head.kind);
+            block.cast::<Head>().write(Head { bytes: bytes as u32, ..*head });
+        }
+        Some(Self(block as usize))
     }
 
     /// Makes the block hold what `[sp, base)` holds; `false` if it does not fit any more. Allocates
@@ -188,7 +174,8 @@ impl Block {
         if before.is_some_and(|before| stack.clone().eq(before.iter().copied())) {
             return true;
         }
-        let bytes = press.packer.pack(&Anchors::of(base), self.head().template(), stack);
+        let bytes =
+            press.packer.pack(&Anchors::of(base), self.head().kind().template.as_ref(), stack);
         let fits = bytes <= self.head().bytes as usize;
         if fits {
             // SAFETY: the caller's promise.
@@ -231,7 +218,7 @@ impl Block {
 
     /// Bytes of stack in it.
     pub(crate) fn live_bytes(self) -> usize {
-        self.head().count() * 8
+        self.head().words as usize * 8
     }
 
     /// Bytes that it takes itself.
@@ -241,16 +228,17 @@ impl Block {
 
     /// Somebody else than the owner has touched the stack.
     pub(crate) fn trip(self) {
-        self.head().origin.touched.fetch_add(1, Ordering::Relaxed);
+        self.head().kind().origin.trip();
     }
 
-    /// The words, from the lowest address.
-    pub(crate) fn unpack(&self, base: usize) -> Unpack<'_> {
+    /// The words, from the lowest address. `notes` is room for the way.
+    pub(crate) fn unpack<'a>(&'a self, base: usize, notes: &'a mut Notes) -> Unpack<'a> {
         let head = self.head();
         let packed = (self.0 + size_of::<Head>()) as *const u8;
         // SAFETY: filled before its address was published.
         let packed = unsafe { std::slice::from_raw_parts(packed, head.bytes as usize) };
-        Unpack::new(Anchors::of(base), head.template(), packed, head.count())
+        let template = head.kind().template.as_ref();
+        Unpack::new(Anchors::of(base), template, packed, head.words as usize, notes)
     }
 
     /// Gives the memory back.
@@ -258,13 +246,49 @@ impl Block {
     /// # Safety
     /// The caller is the owner, and no word holds the address any more.
     pub(crate) unsafe fn free(self) {
-        let layout = layout(self.head().bytes as usize);
-        // SAFETY: allocated with this layout; the caller's promise.
-        unsafe { dealloc(self.0 as *mut u8, layout) };
+        let (kind, layout) = (self.head().kind, layout(self.head().bytes as usize));
+        // SAFETY: allocated with this layout; the caller's promise; the count was the block's.
+        unsafe {
+            dealloc(self.0 as *mut u8, layout);
+            drop(Arc::from_raw(kind));
+        }
     }
 }
 
 fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(size_of::<Head>() + bytes, align_of::<Head>())
         .expect("a stack is smaller than the address space")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    static ORIGIN: Origin = Origin::new();
+
+    #[test]
+    fn what_says_more_than_before_needs_room_and_then_fits() {
+        let mut stack = vec![0u64; 64];
+        let (sp, base) = (stack.as_ptr() as usize, stack.as_ptr_range().end as usize);
+        let mut press = Press::default();
+        // SAFETY: the words of the vector, which the pointers were taken from; one thread, and one owner of the blocks.
+        unsafe {
+            let (block, seen) = Block::allocate(sp, base, &ORIGIN, &mut press).unwrap();
+            assert!(block.fill(sp, base, &seen, &mut press));
+            for (place, word) in (1u64..).zip(&mut stack) {
+                *std::ptr::from_mut(word) = place.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            }
+            assert!(!block.fill(sp, base, &seen, &mut press));
+            let roomy = block.with_room().unwrap();
+            block.free();
+            assert!(roomy.fill(sp, base, &Seen::none(), &mut press));
+            assert!(roomy.unpack(base, &mut [0; 32]).eq(stack.iter().copied()));
+            // And less again: what is left of the room says nothing.
+            stack.fill(7);
+            assert!(roomy.fill(sp, base, &Seen::none(), &mut press));
+            assert!(roomy.unpack(base, &mut [0; 32]).eq(stack.iter().copied()));
+            roomy.free();
+        }
+        press.clear();
+    }
 }

@@ -5,7 +5,8 @@
 //! 1. copies are allocated, for as long as nothing is closed yet;
 //! 2. neighbours in address are one *run*; a run that is a whole chunk is closed as a chunk;
 //! 3. per run: `Closing`; no writing; pack; no access; discard; marks, and access again, but for
-//!    a whole chunk, which stays closed and loses its page tables too; `Resting`.
+//!    a whole chunk, which stays closed and loses its page tables too; `Resting`. If another thread has
+//!    written meanwhile so that a copy is too small, once more, with room for anything.
 //!
 //! The walk back ([`wake`]) begins at an address and runs on any thread, in the handler of a fault
 //! too: open the chunk if it is closed (guards and marks are set anew), then put the one stack back.
@@ -20,7 +21,8 @@
 //! How many mappings this costs: none with marks (two for the moment of a call); closed chunks at most
 //! one each, however they are opened, and there are no more of them than [`Engine::may_close`] allows.
 
-use super::block::{Block, Origin, Press, Seen};
+use super::block::{Block, Press, Seen};
+use super::shape::Origin;
 use super::stats::Counters;
 use super::table::Table;
 use super::word::Woke;
@@ -62,6 +64,8 @@ struct Item {
     sp: usize,
     block: Block,
     seen: Seen,
+    /// Whether the copy had room for what was on the stack at last.
+    fits: Cell<bool>,
 }
 
 impl Item {
@@ -122,26 +126,32 @@ impl Engine {
             // SAFETY: the caller's promise.
             items.extend(unsafe { self.item(index, parked, &mut press) });
         }
-        let mut rest = items.as_slice();
+        let mut rest = items.as_mut_slice();
         let (mut rested, mut refused) = (0, false);
         while let Some(first) = rest.first() {
             let neighbours = rest.windows(2).take_while(|two| are_neighbours(&two[0], &two[1]));
             let length = 1 + neighbours.count();
             let slots = first.region.class().slots_per_chunk();
             let whole = length == slots && slots > 1 && self.may_close();
+            let (run, others) = rest.split_at_mut(length);
             // SAFETY: the caller's promise.
-            if unsafe { self.rest_run(&rest[..length], whole, &mut press) }.is_err() {
+            let mut outcome = unsafe { self.rest_run(run, whole, &mut press) };
+            if outcome.as_ref().is_err_and(is_full) && make_room(run) {
+                // SAFETY: as above.
+                outcome = unsafe { self.rest_run(run, whole, &mut press) };
+            }
+            if outcome.is_err() {
                 // SAFETY: never published, and the owner's.
-                rest[..length].iter().for_each(|item| unsafe { item.block.free() });
+                run.iter().for_each(|item| unsafe { item.block.free() });
                 refused = true;
             } else {
-                for item in &rest[..length] {
+                for item in run {
                     batch[item.index].copy_bytes = item.block.own_bytes();
                     self.counters.rested(item.block, item.pages().len());
                 }
                 rested += length;
             }
-            rest = &rest[length..];
+            rest = others;
         }
         // What somebody has locked in memory is not kept elsewhere.
         if !refused {
@@ -169,7 +179,8 @@ impl Engine {
             return None;
         }
         let chunk = slot / region.class().slots_per_chunk();
-        Some(Item { index, region, table, chunk, slot, limit, base, sp, block, seen })
+        let fits = Cell::new(true);
+        Some(Item { index, region, table, chunk, slot, limit, base, sp, block, seen, fits })
     }
 
     /// Puts a run of neighbours to rest, all of which are `Closing`. On an error all are warm.
@@ -186,9 +197,10 @@ impl Engine {
         // SAFETY: the range holds stacks of this batch and guards; who touches them waits.
         let packed = unsafe {
             rest::protect(range.clone(), Access::Read).and_then(|()| {
-                let mut fill = |item: &Item| item.block.fill(item.sp, item.base, &item.seen, press);
-                let fit = run.iter().all(&mut fill);
-                if !fit {
+                for item in run {
+                    item.fits.set(item.block.fill(item.sp, item.base, &item.seen, press));
+                }
+                if !run.iter().all(|item| item.fits.get()) {
                     return Err(io::ErrorKind::StorageFull.into());
                 }
                 rest::protect(range.clone(), Access::None)
@@ -361,6 +373,27 @@ pub(crate) fn wake(addr: usize, foreign: bool) -> Option<Woke> {
     Some(table.slot(slot).wake(table.chunk(chunk), open, restore))
 }
 
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull
+}
+
+/// Other threads have written to stacks of the run between the two looks, and what they hold now says more than
+/// before: room for whatever it is. `false` if there is no memory. All are warm, and `Closing` again after it.
+fn make_room(run: &mut [Item]) -> bool {
+    for item in &mut *run {
+        // A copy may hold the last look, not the one that was kept.
+        item.seen = Seen::none();
+        if item.fits.get() {
+            continue;
+        }
+        let Some(block) = item.block.with_room() else { return false };
+        // SAFETY: never published, and the owner's.
+        unsafe { std::mem::replace(&mut item.block, block).free() };
+    }
+    // The owner alone leaves `Warm`.
+    run.iter().all(|item| item.word().begin())
+}
+
 /// Everything of a stack but its guard.
 fn usable(limit: usize, class: SizeClass) -> Range<usize> {
     limit + GUARD_BYTES..limit + class.bytes()
@@ -373,11 +406,15 @@ fn are_neighbours(one: &Item, next: &Item) -> bool {
 }
 
 /// Gives the pages of a copy, one after the other, from that of `sp` on.
-fn filler(block: Block, sp: usize, base: usize) -> impl FnMut(&mut [u8; PAGE_BYTES]) {
+fn filler(
+    block: Block,
+    sp: usize,
+    base: usize,
+) -> impl FnMut(&mut [u8; PAGE_BYTES], &mut rest::Notes) {
     let mut at = sp;
     let mut skip = 0;
-    move |page| {
-        let words = block.unpack(base).skip(skip);
+    move |page, notes| {
+        let words = block.unpack(base, notes).skip(skip);
         for word in words {
             let offset = at % PAGE_BYTES;
             page[offset..offset + 8].copy_from_slice(&word.to_le_bytes());

@@ -25,13 +25,14 @@
 mod block;
 mod engine;
 mod pack;
+mod shape;
 mod stats;
 mod table;
 mod word;
 
-pub use block::Origin;
 pub(crate) use engine::Engine;
 pub use engine::Parked;
+pub use shape::Origin;
 pub use stats::{RestStats, RestTimes};
 pub(crate) use table::Table;
 
@@ -241,7 +242,7 @@ impl Pool {
         // SAFETY: the word holds it, and its owner, who alone frees it, does not take it meanwhile.
         let copy = unsafe { Block::at(address) };
         if let Some(below) = at.checked_sub(base - copy.live_bytes()) {
-            words.extend(copy.unpack(base).skip(below / 8).take((end - at) / 8));
+            words.extend(copy.unpack(base, &mut [0; 32]).skip(below / 8).take((end - at) / 8));
         }
     }
 

@@ -10,26 +10,36 @@
 //!                                          11    word - code, in 4 bytes, signed
 //!                                          12    word - heap, in 4 bytes, signed
 //!                                          13    -1
+//!                                          14    one that was there before, in 1 byte
+//!                                          15    near one that was there before, in 2 bytes
 //! ```
 //!
 //! `code` is an address in this library and `heap` one of the allocator's, both fixed for the life of
 //! the process. Tags first, two to a byte, then the bytes. What cannot shrink grows by a sixteenth.
 //!
+//! *Before*: what a goroutine waits for lies on its stack some ten times, as an argument, as a saved register, as
+//! what is waited for, and what belongs to it lies near it in memory. Words that are no small numbers are kept in a
+//! table of [`RECENT`], at the place that their page says ([`Recent`]), and who packs and who unpacks see the same
+//! table.
+//!
 //! Goroutines that one place starts and that wait in one place have nearly the same stack, but for
-//! some pointers and numbers. So the first of them becomes a [`Template`] of its place of start
-//! ([`super::Origin`]), and of the others only what differs is kept, after a bit per word:
+//! some pointers and numbers. So one of them becomes a [`Template`] of its place of start
+//! ([`super::shape`]), and of the others only what differs is kept, after a bit per word:
 //!
 //! ```text
-//!   without   │ tags of all words │ bytes │          a parked goroutine: about 0.35 of its live bytes
-//!   with      │ bits │ tags of words that differ │ bytes │                             about 0.1
+//!   without   │ tags of all words │ bytes │           a parked goroutine: about 0.3 of its live bytes
+//!   with      │ bits │ tags of words that differ │ bytes │                           less than 0.1
 //! ```
 //!
 //! The way back runs in the handler of a fault: it allocates nothing and reads each word once, in
-//! order, so that it can fill one page after another.
+//! order, so that it can fill one page after another. The table is not on its stack: a thread of somebody else
+//! has a signal stack of 8 KiB, of which the kernel takes a half.
 //!
 //! Rejected: a general compressor (LZ4: hundreds of bytes are too few for its matches, and its tables do
 //! not fit on a signal stack).
 
+use millpond_sys::rest::Notes;
+use std::mem::size_of;
 use std::sync::OnceLock;
 
 const OWN_STACK: u8 = 9;
@@ -37,6 +47,8 @@ const CODE_3: u8 = 10;
 const CODE_4: u8 = 11;
 const HEAP_4: u8 = 12;
 const MINUS_ONE: u8 = 13;
+const SAME: u8 = 14;
+const NEAR: u8 = 15;
 
 /// What words are measured against, by number: nothing, the base of the stack, `code`, `heap`.
 #[derive(Clone, Copy)]
@@ -119,7 +131,69 @@ fn length_of(tag: u8) -> usize {
         OWN_STACK => 2,
         CODE_3 => 3,
         CODE_4 | HEAP_4 => 4,
+        SAME => 1,
+        NEAR => 2,
         _ => 0,
+    }
+}
+
+/// Words that are kept of those before.
+const RECENT: usize = size_of::<Notes>() / 8;
+const RECENT_BITS: u32 = RECENT.ilog2();
+
+/// Bits of a distance, in words, to one before.
+const NEAR_BITS: u32 = 16 - RECENT_BITS;
+
+/// Words that came before in this copy, each at the place that its page says.
+struct Recent<'a>(&'a mut Notes);
+
+impl<'a> Recent<'a> {
+    fn new(room: &'a mut Notes) -> Self {
+        room.fill(0);
+        Self(room)
+    }
+
+    /// Whether a word with this tag may come again: pointers and middling numbers. Of eight bytes are those that
+    /// say much, which would push out the others.
+    #[inline]
+    fn is_for(tag: u8) -> bool {
+        matches!(tag, 3..=6 | CODE_3 | CODE_4 | HEAP_4)
+    }
+
+    #[inline]
+    fn place(word: u64) -> usize {
+        (((word >> 12) as u32).wrapping_mul(0x9E37_79B1) >> (32 - RECENT_BITS)) as usize
+    }
+
+    fn keep(&mut self, word: u64) {
+        self.0[Self::place(word)] = word;
+    }
+
+    /// Tag and payload of a word that was there before, or near one that was.
+    #[inline]
+    fn shorten(&self, word: u64) -> Option<(u8, u64)> {
+        let place = Self::place(word);
+        let bytes = word.wrapping_sub(self.0[place]) as i64;
+        if bytes == 0 {
+            return Some((SAME, place as u64));
+        }
+        let words = bytes >> 3;
+        let reach = 1 << (NEAR_BITS - 1);
+        let is_near = bytes & 7 == 0 && (-reach..reach).contains(&words);
+        let distance = words as u64 & ((1 << NEAR_BITS) - 1);
+        is_near.then_some((NEAR, (place as u64) << NEAR_BITS | distance))
+    }
+
+    /// The word of a tag that [`Self::shorten`] gave.
+    #[inline]
+    fn lengthen(&self, tag: u8, payload: u64) -> u64 {
+        if tag == SAME {
+            return self.0[payload as usize % RECENT];
+        }
+        let unused = u64::BITS - NEAR_BITS;
+        let words = ((payload << unused) as i64) >> unused;
+        let place = payload as usize >> NEAR_BITS;
+        self.0[place % RECENT].wrapping_add((words << 3) as u64)
     }
 }
 
@@ -147,6 +221,11 @@ impl Template {
         let (anchor, more) = self.0[index];
         anchors.at(anchor).wrapping_add(more)
     }
+}
+
+/// What so many words take at most.
+pub(crate) fn most_bytes(words: usize) -> usize {
+    words.div_ceil(8) + words.div_ceil(2) + words * 8
 }
 
 /// Packs one stack after the other, each in one pass. Keeps its memory: to pack as many words again
@@ -180,17 +259,25 @@ impl Packer {
         self.bits[..bit_bytes].fill(0);
         self.tags[..count.div_ceil(2)].fill(0);
         let (mut different, mut used) = (0, 0);
+        let mut room = [0; RECENT];
+        let mut recent = Recent::new(&mut room);
         for (index, word) in words.enumerate() {
             if template.is_some_and(|template| template.word(anchors, index) == word) {
                 self.bits[index / 8] |= 1 << (index % 8);
                 continue;
             }
-            let (tag, payload, length) = anchors.encode(word);
+            let (mut tag, mut payload, _) = anchors.encode(word);
+            if Recent::is_for(tag) {
+                match recent.shorten(word) {
+                    Some(short) => (tag, payload) = short,
+                    None => recent.keep(word),
+                }
+            }
             self.tags[different / 2] |= tag << (different % 2 * 4);
             different += 1;
             // All of it: what is beyond its length is overwritten by the next.
             self.data[used..used + 8].copy_from_slice(&payload.to_le_bytes());
-            used += length;
+            used += length_of(tag);
         }
         self.used = [bit_bytes, different.div_ceil(2), used];
         self.used.iter().sum()
@@ -213,6 +300,7 @@ pub(crate) struct Unpack<'a> {
     bits: &'a [u8],
     tags: &'a [u8],
     data: &'a [u8],
+    recent: Recent<'a>,
     index: usize,
     /// Words so far that were not the template's.
     different: usize,
@@ -226,12 +314,14 @@ impl<'a> Unpack<'a> {
         template: Option<&'a Template>,
         packed: &'a [u8],
         count: usize,
+        notes: &'a mut Notes,
     ) -> Self {
         let bit_bytes = if template.is_some() { count.div_ceil(8) } else { 0 };
         let (bits, rest) = packed.split_at(bit_bytes);
         let same: u32 = bits.iter().map(|byte| byte.count_ones()).sum();
         let (tags, data) = rest.split_at((count - same as usize).div_ceil(2));
-        Self { anchors, template, bits, tags, data, index: 0, different: 0, count }
+        let recent = Recent::new(notes);
+        Self { anchors, template, bits, tags, data, recent, index: 0, different: 0, count }
     }
 }
 
@@ -261,10 +351,15 @@ impl Iterator for Unpack<'_> {
         // Signed ones were cut to their length.
         let shift = 64 - 8 * length as u32;
         let payload = match tag {
+            SAME | NEAR => return Some(self.recent.lengthen(tag, payload)),
             CODE_3 | CODE_4 | HEAP_4 => ((payload << shift) as i64 >> shift) as u64,
             _ => payload,
         };
-        Some(self.anchors.decode(tag, payload))
+        let word = self.anchors.decode(tag, payload);
+        if Recent::is_for(tag) {
+            self.recent.keep(word);
+        }
+        Some(word)
     }
 }
 
@@ -296,7 +391,9 @@ mod tests {
         let mut out = vec![0xAA; bytes + 1];
         packer.write(&mut out);
         assert_eq!(out[bytes], 0xAA);
-        let back: Vec<u64> = Unpack::new(anchors, template, &out, words.len()).collect();
+        assert!(bytes <= most_bytes(words.len()));
+        let back: Vec<u64> =
+            Unpack::new(anchors, template, &out, words.len(), &mut [0; 32]).collect();
         assert_eq!(back, words);
         bytes
     }
@@ -313,7 +410,8 @@ mod tests {
         let used = packer.pack(&other, Some(&template), stack.into_iter());
         packer.write(&mut out);
         assert_eq!(used, 1 + 1 + 1);
-        let back: Vec<u64> = Unpack::new(other, Some(&template), &out[..used], 6).collect();
+        let back: Vec<u64> =
+            Unpack::new(other, Some(&template), &out[..used], 6, &mut [0; 32]).collect();
         assert_eq!(back, stack);
     }
 
@@ -347,6 +445,34 @@ mod tests {
             })
             .collect();
         there_and_back(&words);
+    }
+
+    #[test]
+    fn a_word_that_was_there_before_takes_a_byte_and_one_near_it_two() {
+        let heap = Anchors::of(AT).at(HEAP) & !0xFFFF;
+        let (one, other) = (heap + 0x1008, heap + 0x3010);
+        assert_eq!(there_and_back(&[one, other, one, other, one, other]), 3 + 2 * 4 + 4);
+        // To both ends of what is near.
+        let near = [one, one + 8, one - 8, one & !4095, one | 0xFF8, one];
+        assert_eq!(there_and_back(&near), 3 + 4 + 4 * 2 + 1);
+        assert_eq!(there_and_back(&[one, one + 4, one + 8]), 2 + 4 + 4 + 4, "not whole words away");
+        // What says much does not push out what comes again.
+        let mut words = vec![one];
+        words.extend((1..=64u64).map(|place| place.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 << 63));
+        words.push(one);
+        assert_eq!(there_and_back(&words), 33 + 4 + 64 * 8 + 1);
+    }
+
+    #[test]
+    fn words_of_few_pages_come_back() {
+        let heap = Anchors::of(AT).at(HEAP);
+        let mut state = 1u64;
+        let words = (0..20_000).map(|_| {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            let (page, place) = (state >> 60, state >> 40 & 0xFFF);
+            heap.wrapping_add(page << 12).wrapping_add(place)
+        });
+        there_and_back(&words.collect::<Vec<_>>());
     }
 
     #[test]
