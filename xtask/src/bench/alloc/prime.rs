@@ -1,19 +1,19 @@
 //! Memory that the machine has at hand, for whoever is measured next.
 //!
-//! A virtual machine may tell its host which memory is free (*free page reporting*), and the host takes it: some hundred
-//! mebibytes every two seconds. The next touch of it is a fault in the host besides the one in the guest: 6 to 9 µs for
-//! 4 KiB instead of 0.3 in a huge page and 1.5 in a small one. It falls on whoever comes next, whatever the allocator, and
-//! less on the one whose neighbour has just ended. So before each process another one touches and frees more than any
-//! allocator needs for the row ([`needs_mib`]), which the kernel hands out next. On a machine whose memory is its own
-//! it changes nothing.
+//! A virtual machine may tell its host which memory is free (*free page reporting*), and the host takes it: some
+//! hundred mebibytes every two seconds. The next touch of it is a fault in the host besides the one in the guest: 8 µs
+//! for 4 KiB instead of 0.35 in a huge page and 1.5 in a small one. It falls on whoever comes next, whatever the
+//! allocator, and less on the one whose neighbour has just ended. So before each process another one touches and frees
+//! more than any allocator needs for the row ([`needs_mib`]), which the kernel hands out next. On a machine whose
+//! memory is its own it changes nothing.
 //!
 //! [`SLACK_MIB`] more are touched, because a report may come between the two, and all of it again while that becomes
 //! cheaper. What is left of the noise is a report in the middle of a run: rows that take much memory need five rounds
-//! or more. Huge pages are asked for by glibc's
-//! tunable, as it is faster; what is freed serves as either kind. Where the C library is another, it takes longer.
+//! or more. Huge pages are asked for by glibc's tunable, as it is faster; what is freed serves as either kind. Where
+//! the C library is another, it takes longer.
 //!
-//! Rejected: to ask the kernel for no reports, since that is the machine's owner's decision. To hold the memory for the two
-//! seconds until no report is due: the next one was not to be foreseen, and runs were no steadier.
+//! Rejected: to ask the kernel for no reports, since that is the machine's owner's decision. To hold the memory for
+//! the two seconds until no report is due: the next one was not to be foreseen, and runs were no steadier.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
