@@ -15,7 +15,8 @@
 //! Down, when the current span has no block ([`Cache::refill`]): carve more of it; bring home what
 //! other threads freed; set it aside as full and take the next partial one; look into the inbox; ask
 //! the central list; ask the page heap. Up, when the last block of a span that is not the current one
-//! comes back ([`Cache::emptied`]): one empty span per class is kept, the others return their pages.
+//! comes back ([`Cache::emptied`]): one empty span per class is kept if the current one is nearly full, the others
+//! return their pages; and large loose blocks go home, so that they keep no other span.
 //!
 //! A shelf names the current span once more, so that an allocation that finds nothing loose has it at hand; in the
 //! checked mode it does not, and has no room either, so every operation takes the slow road.
@@ -28,7 +29,7 @@
 
 use crate::central;
 use crate::checked;
-use crate::classes::{BY_WORDS, COUNT, DIRECT};
+use crate::classes::{BY_WORDS, COUNT, DIRECT, SIZES};
 use crate::ground::span_of;
 use crate::list::{List, Owned, address};
 use crate::loose::{self, Shelf};
@@ -42,6 +43,10 @@ use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed};
 
 /// Empty spans that a cache keeps, per class.
 const SPARES: usize = 1;
+
+/// Bytes of blocks from which on loose ones go home when a span becomes empty. Such spans are large, and have few
+/// blocks: one that is loose keeps all of it.
+const LARGE: u32 = 2 << 10;
 
 /// What a cache has of one class.
 #[derive(Debug)]
@@ -304,8 +309,8 @@ impl Cache {
         }
     }
 
-    /// Puts loose blocks back into their spans, and closes the shelf.
-    fn put_back(&self, class: usize) {
+    /// Puts loose blocks back into their spans, and closes the shelf. `f` is called for the span of each.
+    fn put_back(&self, class: usize, f: impl Fn(&'static Span)) {
         let shelf = &self.shelves[class];
         shelf.close();
         while let Some(address) = shelf.remove() {
@@ -318,6 +323,7 @@ impl Cache {
                 self.bins[class].partial.push_back(span);
                 span.set_partial();
             }
+            f(span);
         }
     }
 
@@ -334,12 +340,30 @@ impl Cache {
 
     /// The last block of a span has come back; the span is not the current one.
     pub fn emptied(&self, span: &'static Span) {
+        let class = span.class();
+        self.keep_or_retire(span);
+        if SIZES[class] >= LARGE && !self.shelves[class].is_empty() {
+            self.put_back(class, |span| {
+                if span.state() == State::Partial && span.used.load(Relaxed) == 0 {
+                    self.keep_or_retire(span);
+                }
+            });
+        }
+    }
+
+    /// An empty span stays as the spare one, or returns its pages.
+    fn keep_or_retire(&self, span: &'static Span) {
         let bin = &self.bins[span.class()];
         debug_assert_eq!(span.state(), State::Partial);
         if span.spare.get() {
             return;
         }
-        if bin.spares.get() < SPARES {
+        // Where the current span has room for a quarter of its blocks, nobody will ask soon.
+        let is_roomy = |current: &Span| {
+            let held = current.used.load(Relaxed) - 1;
+            4 * held <= 3 * current.geometry().blocks
+        };
+        if bin.spares.get() < SPARES && !bin.current().is_some_and(is_roomy) {
             span.spare.set(true);
             bin.spares.set(bin.spares.get() + 1);
         } else {
@@ -379,7 +403,7 @@ impl Cache {
             return;
         }
         let current = self.bins[class].current();
-        self.put_back(class);
+        self.put_back(class, |_| ());
         self.set_current(class, None);
         if let Some(span) = current {
             span.set_partial();

@@ -6,7 +6,8 @@
 //!    twice: as it is, and as `unhardened`, without the checks (`--cfg millpond_unhardened`).
 //! 2. Round after round, each row runs on each allocator in turn, so that all of them meet the same neighbours. In the
 //!    last round a run more waits two seconds after its work, for what comes back late.
-//! 3. [`table`] makes ratios of that, and geometric means; [`verdict`] says which of the targets hold.
+//! 3. Before each process, memory that the machine has at hand is made ready for it ([`prime`]); [`process`] runs it.
+//! 4. [`table`] makes ratios of that, and geometric means; [`verdict`] says which of the targets hold.
 //!
 //! On a machine that cannot be quiet for long, rows are run one at a time: `--raw FILE` adds what each has found to a
 //! file, and `--from FILE` makes the tables of it.
@@ -18,11 +19,14 @@
 //! glibc's does.
 
 mod options;
+mod prime;
+mod process;
 mod table;
 mod verdict;
 
 use self::options::{Options, USAGE};
-use self::table::{FIGURES, Samples};
+use self::process::{Program, measure};
+use self::table::Samples;
 use crate::Problem;
 use crate::cargo;
 use std::fs::OpenOptions;
@@ -43,16 +47,13 @@ const ALLOCATORS: [&str; 9] = [
     "tcmalloc",
 ];
 
-/// A program, and what is put before it.
-struct Program {
-    name: &'static str,
-    path: PathBuf,
-    preload: Option<PathBuf>,
-}
-
 /// Builds, runs, prints. `Ok(false)`: a run failed.
 pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
     let options = Options::parse(arguments)?;
+    if let Some(mib) = options.touch_mib {
+        prime::touch(mib);
+        return Ok(true);
+    }
     if let Some(file) = &options.from {
         let text = std::fs::read_to_string(file)
             .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
@@ -80,8 +81,14 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<bool, Problem> {
             programs.rotate_left(first);
             let settles = options.settle && round + 1 == options.rounds;
             for program in &programs {
-                let later = settles.then(|| measure(program, row, true));
-                let Some(mut figures) = measure(program, row, false) else {
+                let run = |settles| {
+                    if options.prime {
+                        prime::before(row);
+                    }
+                    measure(program, row, settles)
+                };
+                let later = settles.then(|| run(true));
+                let Some(mut figures) = run(false) else {
                     eprintln!("bench: {row} on {} FAILED", program.name);
                     failed += 1;
                     continue;
@@ -163,20 +170,4 @@ fn rows(program: &Path, options: &Options) -> Result<Vec<String>, Problem> {
         return Err(Problem::usage(format!("no row `{row}`: {}", known.join(", ")), USAGE));
     }
     Ok(if options.rows.is_empty() { known } else { options.rows.clone() })
-}
-
-/// The figures of one run, in the order of [`FIGURES`].
-fn measure(program: &Program, row: &str, settles: bool) -> Option<[u64; FIGURES.len()]> {
-    let mut command = Command::new(&program.path);
-    command.arg(row).args(settles.then_some("settle"));
-    if let Some(library) = &program.preload {
-        command.env("LD_PRELOAD", library);
-    }
-    let output = command.output().ok().filter(|output| output.status.success())?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut fields = text.split_whitespace().skip(2).map(|field| field.parse().ok());
-    let mut next = || fields.next().flatten();
-    let (time, start, peak, end, _live, floor) =
-        (next()?, next()?, next()?, next()?, next()?, next()?);
-    Some([time, peak, end, end, start, floor])
 }

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 /// The command line in short.
 pub const USAGE: &str =
-    "usage: cargo xtask bench alloc [--rounds N] [--no-settle] [--with ALLOCATOR]... [--raw FILE] [ROW]...
-       cargo xtask bench alloc --from FILE";
+    "usage: cargo xtask bench alloc [--rounds N] [--no-settle] [--no-prime] [--with ALLOCATOR]... [--raw FILE] [ROW]...
+       cargo xtask bench alloc --from FILE
+       cargo xtask bench alloc --touch MIB";
 
 /// What is measured, and how often.
 #[derive(Debug)]
@@ -19,6 +20,10 @@ pub struct Options {
     pub rounds: usize,
     /// Whether the last round waits two seconds after each row for what comes back late.
     pub settle: bool,
+    /// Whether memory is made ready before each run: see [`super::prime`].
+    pub prime: bool,
+    /// Nothing is measured: so much memory is touched and freed.
+    pub touch_mib: Option<usize>,
     /// Where to add what was measured, for `--from`.
     pub raw: Option<PathBuf>,
     /// Nothing is run: what is judged has been measured before.
@@ -35,6 +40,8 @@ impl Options {
         let mut options = Options {
             rounds: 3,
             settle: true,
+            prime: true,
+            touch_mib: None,
             raw: None,
             from: None,
             with: Vec::new(),
@@ -54,6 +61,11 @@ impl Options {
                 }
                 "--raw" => options.raw = Some(value()?.into()),
                 "--from" => options.from = Some(value()?.into()),
+                "--touch" => {
+                    let bad = || Problem::usage("--touch needs a number".to_owned(), USAGE);
+                    options.touch_mib = Some(value()?.parse().map_err(|_| bad())?);
+                }
+                "--no-prime" => options.prime = false,
                 "--no-settle" => options.settle = false,
                 "--with" => {
                     let name = value()?;
@@ -82,12 +94,19 @@ mod tests {
         let parse = |words: &[&str]| {
             Options::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
         };
-        for words in [&["--rounds"][..], &["--rounds", "0"], &["--with", "none"], &["--what"]] {
+        for words in [
+            &["--rounds"][..],
+            &["--rounds", "0"],
+            &["--with", "none"],
+            &["--what"],
+            &["--touch", "x"],
+        ] {
             let problem = parse(words).expect_err("refused");
             assert!(problem.text.contains("usage: "), "{}", problem.text);
         }
         let options = parse(&["--rounds", "5", "--no-settle", "--with", "system", "larson-1"]);
         let options = options.ok().unwrap();
         assert_eq!((options.rounds, options.rows.len(), options.settle), (5, 1, false));
+        assert!(options.prime && !parse(&["--no-prime"]).ok().unwrap().prime);
     }
 }

@@ -48,7 +48,7 @@ impl View<'_> {
         let lost = |(number, row): (usize, &String)| {
             let slack = if has_threads(row) { 1.3 } else { 1.0 };
             let ratio = *ratios(self.samples, TIME, number)?.1.get(name)?;
-            (row != "tiny" && ratio > bound * slack).then(|| format!("{row} {ratio:.2}"))
+            (ratio > bound * slack).then(|| format!("{row} {ratio:.2}"))
         };
         self.rows.iter().enumerate().filter_map(lost).collect()
     }
