@@ -8,7 +8,6 @@ use crate::g::GRef;
 use crate::g::store::Cells;
 use crate::queue::ring::Sighting;
 use crate::task::Runnable;
-use crate::work::Work;
 use millpond_stack::Cache;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -68,8 +67,6 @@ pub(crate) struct Local {
     pub(crate) runners: RefCell<Vec<crate::wait::Ticket>>,
     /// The task that a runner is resumed for.
     pub(crate) task: Cell<Option<Runnable>>,
-    /// Work that a runner took off the ring and that is not a task.
-    pub(crate) stash: Cell<Option<Work>>,
     /// Numbers for goroutines: next, and how many are left of the block.
     pub(crate) ids: Cell<(u64, u32)>,
     /// What this M knows of the rest of its stacks.
@@ -100,7 +97,6 @@ impl Local {
             cells: Cells::new(),
             runners: RefCell::new(Vec::new()),
             task: Cell::new(None),
-            stash: Cell::new(None),
             ids: Cell::new((0, 0)),
             rest: crate::rest::RestLocal::new(),
             random: Cell::new(0x9E37_79B9),

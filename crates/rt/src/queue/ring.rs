@@ -83,12 +83,22 @@ impl Ring {
     /// Owner: takes the oldest.
     #[inline]
     pub(crate) fn pop(&self) -> Option<usize> {
+        self.pop_if(|_| true)
+    }
+
+    /// Owner: takes the oldest if it is `wanted`, which is asked before it is taken, and may be asked about
+    /// what a thief takes meanwhile: it looks at the word and follows nothing.
+    #[inline]
+    pub(crate) fn pop_if(&self, wanted: impl Fn(usize) -> bool) -> Option<usize> {
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             if head == self.tail.load(Ordering::Relaxed) {
                 return None;
             }
             let word = self.slot(head).load(Ordering::Relaxed);
+            if !wanted(word) {
+                return None;
+            }
             let next = head.wrapping_add(1);
             match self.head.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some(word),
@@ -204,6 +214,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_wanted_stays_the_oldest() {
+        let ring = Ring::new();
+        assert_eq!(ring.pop_if(|_| true), None);
+        (1..=2).for_each(|word| ring.push(word).unwrap());
+        assert_eq!((ring.pop_if(|word| word == 2), ring.len()), (None, 2));
+        assert_eq!(ring.pop_if(|word| word == 1), Some(1));
+        assert_eq!(ring.pop(), Some(2));
+    }
+
+    #[test]
     fn what_has_left_is_counted_whoever_took_it() {
         let (ring, thief) = (Ring::new(), Ring::new());
         ring.push(1).unwrap();
@@ -272,6 +292,31 @@ mod models {
                 all.extend(thief.join().unwrap());
             }
             assert_each_once(all, 5);
+        });
+    }
+
+    /// The owner takes the oldest only if it is even while a thief steals: what it gets is even, and what it
+    /// leaves is there for the thief or for later.
+    #[test]
+    fn what_is_not_wanted_is_left_to_thieves() {
+        loom::model(|| {
+            let ring = Arc::new(Ring::new());
+            (1..=3).for_each(|word| ring.push(word).unwrap());
+            let thief = {
+                let ring = ring.clone();
+                thread::spawn(move || {
+                    let mine = Ring::new();
+                    ring.steal_into(&mine, u32::MAX);
+                    drain(&mine)
+                })
+            };
+            let even = |word: usize| word.is_multiple_of(2);
+            let mut all: Vec<_> = (0..2).filter_map(|_| ring.pop_if(even)).collect();
+            assert!(all.iter().all(|&word| even(word)));
+            ring.push(4).unwrap();
+            all.extend(thief.join().unwrap());
+            all.extend(drain(&ring));
+            assert_each_once(all, 4);
         });
     }
 }
