@@ -139,6 +139,34 @@ fn a_waker_that_panics_harms_nobody_else() {
     });
 }
 
+/// What a waker's drop does is done where its future is dropped, and not by a timer, the scheduler or sysmon.
+#[test]
+fn a_waker_whose_drop_panics_is_dropped_with_its_future() {
+    struct Angry;
+    impl Wake for Angry {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Angry {
+        fn drop(&mut self) {
+            panic!("on purpose, in the drop of a waker");
+        }
+    }
+    run(1, || {
+        let mut sleep = Box::pin(sleep_async(Duration::from_millis(5)));
+        let waker = Waker::from(Arc::new(Angry));
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(sleep)));
+        assert!(dropped.is_err());
+        // Its timer comes due, on a scheduler that is busy and on one that sleeps.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(10) {
+            yield_now();
+        }
+        millpond_rt::time::sleep(Duration::from_millis(1));
+    });
+}
+
 #[test]
 fn drops_that_panic_with_payloads_that_panic_harm_nobody_else() {
     struct Payload;
