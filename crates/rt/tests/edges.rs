@@ -167,6 +167,35 @@ fn a_waker_whose_drop_panics_is_dropped_with_its_future() {
     });
 }
 
+/// A backtrace needs more room than a small stack has.
+#[test]
+fn a_waker_that_panics_at_the_end_of_a_first_run_has_room_for_its_report() {
+    const NAME: &str = "a_waker_that_panics_at_the_end_of_a_first_run_has_room_for_its_report";
+    if std::env::var_os("RUST_BACKTRACE").is_none_or(|style| style != "1") {
+        let me = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(me);
+        let run = child.args(["--exact", NAME]).env("RUST_BACKTRACE", "1").output().unwrap();
+        assert!(run.status.success(), "{run:?}");
+        return;
+    }
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose, in a waker");
+        }
+    }
+    run(1, || {
+        let waker = Waker::from(Arc::new(Panics));
+        let mut handle = GoBuilder::new().stack_size(16 << 10).go(|| ());
+        let polled = std::pin::Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        while !handle.is_finished() {
+            yield_now();
+        }
+        assert_eq!(go(|| 1).join().unwrap(), 1);
+    });
+}
+
 #[test]
 fn drops_that_panic_with_payloads_that_panic_harm_nobody_else() {
     struct Payload;

@@ -69,7 +69,10 @@ impl CurrentM {
             }
             let ended = self.take_running();
             self.leave();
+            // What wakers say there, and panic hooks of them, does not fit on a small stack.
+            self.local().between.set(Some(away));
             self.end(ended);
+            self.local().between.set(None);
             let Some(next) = self.next_fresh(class) else { return };
             self.note_switch();
             self.begin(next);

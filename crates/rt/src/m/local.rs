@@ -5,6 +5,7 @@
 
 use super::offer::Offer;
 use crate::g::GRef;
+use crate::g::exec::Away;
 use crate::g::store::Cells;
 use crate::queue::ring::Sighting;
 use crate::task::Runnable;
@@ -49,6 +50,8 @@ pub(crate) struct Local {
     pub(crate) row_since_ns: Cell<u64>,
     /// What runs has not left its stack yet, and others may have their first run on it.
     pub(crate) first_runs: Cell<bool>,
+    /// While a goroutine that had its first run is ended on the stack of it: the way back from there.
+    pub(crate) between: Cell<Option<Away>>,
     /// What was in the ring when this M looked around last.
     pub(crate) seen: Cell<Option<Sighting>>,
     /// Whether the search under way, or about to begin, is one that this M was woken for.
@@ -88,6 +91,7 @@ impl Local {
             fresh_last: Cell::new(false),
             row_since_ns: Cell::new(0),
             first_runs: Cell::new(false),
+            between: Cell::new(None),
             seen: Cell::new(None),
             recruited: Cell::new(false),
             loot: Cell::new((0, 0)),
