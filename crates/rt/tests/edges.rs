@@ -196,6 +196,22 @@ fn a_waker_that_panics_at_the_end_of_a_first_run_has_room_for_its_report() {
     });
 }
 
+/// What does not fit into the ring goes elsewhere, half a ring at a time, on the stack of who started it.
+#[test]
+fn more_than_a_ring_holds_is_started_on_a_small_stack() {
+    let started = run(1, || {
+        let maker = GoBuilder::new().stack_size(16 << 10).go(|| {
+            let used = [1u8; 3 << 10];
+            std::hint::black_box(&used);
+            let handles: Vec<_> = (0..3_000u64).map(|i| go(move || i)).collect();
+            std::hint::black_box(&used);
+            handles
+        });
+        maker.join().unwrap().into_iter().map(|handle| handle.join().unwrap()).sum::<u64>()
+    });
+    assert_eq!(started, (0..3_000).sum());
+}
+
 #[test]
 fn drops_that_panic_with_payloads_that_panic_harm_nobody_else() {
     struct Payload;

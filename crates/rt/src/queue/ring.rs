@@ -111,7 +111,11 @@ impl Ring {
     /// owner is away. Empty if thieves made room meanwhile.
     pub(crate) fn take_half(&self) -> Vec<usize> {
         let mut batch = Vec::new();
-        self.grab(u32::MAX, |word| batch.push(word));
+        let taken = self.grab(u32::MAX, |offset, word| {
+            batch.truncate(offset as usize);
+            batch.push(word);
+        });
+        batch.truncate(taken as usize);
         batch
     }
 
@@ -119,21 +123,21 @@ impl Ring {
     /// owns and which is empty or nearly so. Returns how many.
     pub(crate) fn steal_into(&self, to: &Ring, limit: u32) -> u32 {
         let room = CAPACITY - to.len();
-        let mut position = to.tail.load(Ordering::Relaxed);
-        let taken = self.grab(limit.min(room), |word| {
-            to.slot(position).store(word, Ordering::Relaxed);
-            position = position.wrapping_add(1);
+        let tail = to.tail.load(Ordering::Relaxed);
+        let taken = self.grab(limit.min(room), |offset, word| {
+            to.slot(tail.wrapping_add(offset)).store(word, Ordering::Relaxed);
         });
         if taken > 0 {
-            to.tail.store(to.tail.load(Ordering::Relaxed).wrapping_add(taken), Ordering::Release);
+            to.tail.store(tail.wrapping_add(taken), Ordering::Release);
         }
         taken
     }
 
-    /// Copies up to `min(half, limit)` of the oldest words to `put`, then claims them. `put` may
-    /// be called for words that are then not claimed: it is undone by being called again from the
-    /// start, so it writes to slots (or to a list) that count only once this returns.
-    fn grab(&self, limit: u32, mut put: impl FnMut(usize)) -> u32 {
+    /// Copies up to `min(half, limit)` of the oldest words to `put`, each with its number, then claims them; returns
+    /// how many. `put` may be called for words that are then not claimed, and again from the start, so it writes to
+    /// slots (or to a list) that count only once this returns. No copy between: an M may be about to overflow its
+    /// ring on the stack of a small goroutine.
+    fn grab(&self, limit: u32, mut put: impl FnMut(u32, usize)) -> u32 {
         loop {
             let head = self.head.load(Ordering::Acquire);
             let len = self.tail.load(Ordering::Acquire).wrapping_sub(head);
@@ -144,14 +148,12 @@ impl Ring {
             if count == 0 {
                 return 0;
             }
-            let mut words = [0usize; CAPACITY as usize / 2];
-            for (offset, word) in words[..count as usize].iter_mut().enumerate() {
-                *word = self.slot(head.wrapping_add(offset as u32)).load(Ordering::Relaxed);
+            for offset in 0..count {
+                put(offset, self.slot(head.wrapping_add(offset)).load(Ordering::Relaxed));
             }
             let next = head.wrapping_add(count);
             // AcqRel: the words' contents become ours, and the owner's reuse comes after our reads.
             if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                words[..count as usize].iter().for_each(|word| put(*word));
                 return count;
             }
         }
