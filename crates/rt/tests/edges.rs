@@ -201,7 +201,7 @@ fn a_waker_that_panics_at_the_end_of_a_first_run_has_room_for_its_report() {
 fn more_than_a_ring_holds_is_started_on_a_small_stack() {
     let started = run(1, || {
         let maker = GoBuilder::new().stack_size(16 << 10).go(|| {
-            let used = [1u8; 3 << 10];
+            let used = [1u8; 5 << 10];
             std::hint::black_box(&used);
             let handles: Vec<_> = (0..3_000u64).map(|i| go(move || i)).collect();
             std::hint::black_box(&used);
