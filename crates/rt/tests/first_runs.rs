@@ -168,9 +168,9 @@ fn goroutines_at_which_a_runner_stops_run() {
             let (first, second) = (ran.clone(), ran.clone());
             let row = spawn(async move {
                 drop(go_local(move || drop(go(move || first.send(()).unwrap()))));
-                go(move || second.send(()).unwrap())
+                drop(go(move || second.send(()).unwrap()));
             });
-            row.join().unwrap().join().unwrap();
+            row.join().unwrap();
         }
         drop(ran);
         assert_eq!(blocking(move || count.iter().count()), 400);
