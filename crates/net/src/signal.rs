@@ -163,20 +163,65 @@ impl Signals {
 
     /// Takes one pending signal, in the order of the list.
     fn take(&self, mut pipe: &UnixStream) -> io::Result<i32> {
+        self.take_or_silence(|| {
+            if pipe.read(&mut [0; 64])? == 0 {
+                unreachable!("the handler's end lives as long as this subscription");
+            }
+            Ok(())
+        })
+    }
+
+    fn take_or_silence(&self, mut silence: impl FnMut() -> io::Result<()>) -> io::Result<i32> {
+        let mut silenced = false;
         loop {
             if let Some(signal) = self.take_flag() {
+                if silenced && self.any_flag() {
+                    // Its byte is gone, and the kernel does not tell of what was read meanwhile: another
+                    // receiver that waits hears of it here.
+                    self.source.touch();
+                }
                 return Ok(signal);
             }
             // No flag: silence the socket, then look again. A signal sets its flag first and
             // writes after, so one that the last look missed has its byte in front of us.
-            if pipe.read(&mut [0; 64])? == 0 {
-                unreachable!("the handler's end lives as long as this subscription");
-            }
+            silence()?;
+            silenced = true;
         }
+    }
+
+    fn any_flag(&self) -> bool {
+        self.watched.iter().any(|watched| watched.pending.load(Ordering::Acquire))
     }
 
     fn take_flag(&self) -> Option<i32> {
         let taken = |watched: &&Watched| watched.pending.swap(false, Ordering::AcqRel);
         self.watched.iter().find(taken).map(|watched| watched.signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_rt::{Builder, go, goroutines, yield_now};
+
+    /// Two signals come between a receiver's look at the flags and its reading of the socket, which takes the bytes
+    /// of both; nobody has told the other receiver of them.
+    #[test]
+    fn who_reads_the_bytes_of_two_signals_tells_the_other_receiver() {
+        let second = Builder::new().procs(1).private().run(|| {
+            let signals = Arc::new(notify(&[SIGUSR1, SIGUSR2]).unwrap());
+            let also = signals.clone();
+            let waits = go(move || also.recv_timeout(Duration::from_secs(60)).unwrap());
+            while !goroutines().iter().any(|g| g.reason == WaitReason::Signal) {
+                yield_now();
+            }
+            let first = signals.take_or_silence(|| {
+                signals.watched.iter().for_each(|w| w.pending.store(true, Ordering::Release));
+                Ok(())
+            });
+            assert_eq!(first.unwrap(), SIGUSR1);
+            waits.join().unwrap()
+        });
+        assert_eq!(second.unwrap(), Some(SIGUSR2));
     }
 }

@@ -32,6 +32,20 @@ impl Global {
         self.len.store(queue.len(), Ordering::SeqCst);
     }
 
+    /// As [`extend`](Self::extend), with what `works` finds under the lock. It runs no user code.
+    pub(crate) fn extend_with<I: IntoIterator<Item = Work>>(&self, works: impl FnOnce() -> I) {
+        let mut queue = self.queue.lock();
+        queue.extend(works());
+        self.len.store(queue.len(), Ordering::SeqCst);
+    }
+
+    /// Takes all that is there, and looks under the lock: whoever holds it comes first.
+    pub(crate) fn take_all(&self) -> VecDeque<Work> {
+        let mut queue = self.queue.lock();
+        self.len.store(0, Ordering::SeqCst);
+        std::mem::take(&mut *queue)
+    }
+
     pub(crate) fn pop(&self) -> Option<Work> {
         if self.len() == 0 {
             return None;

@@ -14,7 +14,7 @@
 //! `next` is Go's `runnext`: the work made last runs first, since it is warm and somebody probably
 //! waits for it. Thieves may take it too, but last.
 
-use crate::work::{Work, WorkRing, WorkSlot};
+use crate::work::{Kind, Work, WorkRing, WorkSlot};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The P of one M.
@@ -87,6 +87,18 @@ impl P {
     #[inline]
     pub(crate) fn pop(&self) -> Option<Work> {
         self.ring.pop()
+    }
+
+    /// Owner: the next, if it is of this kind.
+    #[inline]
+    pub(crate) fn take_next_of(&self, kind: Kind) -> Option<Work> {
+        self.next.take_of(kind)
+    }
+
+    /// Owner: the oldest of the ring, if it is of this kind.
+    #[inline]
+    pub(crate) fn pop_of(&self, kind: Kind) -> Option<Work> {
+        self.ring.pop_of(kind)
     }
 
     /// Whether there is any work in it. A hint from other threads.

@@ -36,7 +36,9 @@ pub(crate) fn install_hook() {
                     previous(info);
                 });
             }
-            _ => previous(info),
+            // A waker, at the end of a first run.
+            Some(m) => m.on_thread_stack(|| previous(info)),
+            None => previous(info),
         }));
     });
 }

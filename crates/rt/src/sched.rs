@@ -17,6 +17,7 @@ use crate::errands::Errands;
 use crate::global::Global;
 use crate::m::{M, Placement, close::cancel_work, thread_main};
 use crate::queue::idle::Idle;
+use crate::queue::ring::CAPACITY;
 use crate::sysmon::Bed;
 use crate::work::Work;
 use crate::{g::GRef, m::CurrentM};
@@ -257,15 +258,24 @@ impl Sched {
     /// sysmon: what lies in the queue of an M without a licence goes to the global queue. Thieves find it only when
     /// they have nothing of their own to do, and all who have a licence may be busy for ever; to the global queue they
     /// come in turn. By watching and not where a licence is taken: the M may be in the middle of a `go` then.
+    ///
+    /// Cancels nothing, since that drops closures of users: what is moved before [`Sched::stop`] empties the global
+    /// queue is found there, and after that nothing is moved. Both look under the queue's lock.
     pub(crate) fn salvage(&self, m: &M) {
-        // Its thread may put more there meanwhile; that is seen the next time.
-        while m.p.ring.len() > 0 && !m.p.has_licence() {
-            self.global.extend(m.p.ring.take_half());
-        }
-        self.global.extend(m.p.take_next());
-        if self.is_stopping() {
-            self.cancel_global();
-        }
+        self.global.extend_with(|| {
+            let mut works = Vec::new();
+            // So many halvings empty a full ring. Its thread may put more there meanwhile; that is seen the next time.
+            for _ in 0..=CAPACITY.ilog2() {
+                if m.p.has_licence() || self.is_stopping() {
+                    break;
+                }
+                works.extend(m.p.ring.take_half());
+            }
+            if !self.is_stopping() {
+                works.extend(m.p.take_next());
+            }
+            works
+        });
         self.recruit_surely();
     }
 
@@ -453,7 +463,7 @@ impl Sched {
     }
 
     fn cancel_global(&self) {
-        let works: Vec<Work> = std::iter::from_fn(|| self.global.pop()).collect();
+        let works = self.global.take_all();
         let leftovers: Vec<_> = works.into_iter().filter_map(cancel_work).collect();
         drop(leftovers);
     }
@@ -498,5 +508,43 @@ impl<'a> Ms<'a> {
 
     pub(crate) fn iter(self) -> impl Iterator<Item = &'a M> {
         (0..self.count).filter_map(move |index| self.get(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Closures of users are dropped by who ends the runtime, and not by sysmon.
+    #[test]
+    fn who_salvages_when_the_runtime_ends_drops_nothing() {
+        struct Says(std::sync::mpsc::Sender<std::thread::ThreadId>);
+        impl Drop for Says {
+            fn drop(&mut self) {
+                let _ = self.0.send(std::thread::current().id());
+            }
+        }
+        let (says, dropped) = std::sync::mpsc::channel();
+        let ended = crate::Builder::new().procs(1).private().run(move || {
+            let m = CurrentM::get().expect("a goroutine");
+            let sched = m.sched().keep_alive();
+            let says = Says(says);
+            drop(crate::go(move || std::mem::forget(says)));
+            if m.p.revoke() {
+                sched.give_licence();
+            }
+            sched.stopping.store(true, Ordering::SeqCst);
+            let at = sched.clone();
+            let index = m.index;
+            // A thread like sysmon's, while this M is away.
+            std::thread::spawn(move || {
+                at.salvage(at.m(index));
+                std::thread::current().id()
+            })
+            .join()
+            .expect("it does not panic")
+        });
+        let salvager = ended.expect("the runtime starts");
+        assert_ne!(dropped.recv().expect("dropped in the end"), salvager);
     }
 }

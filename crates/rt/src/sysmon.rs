@@ -29,6 +29,7 @@
 use crate::errands::Errand;
 use crate::m::M;
 use crate::queue::ring::Sighting;
+use crate::quiet::Bomb;
 use crate::sched::Sched;
 use crate::timers::NEVER;
 use millpond_policy::sysmon::{HAND_OFF_NS, MEMORY_NS, Period, Sight, Verdict, YIELD_NS, judge};
@@ -104,17 +105,34 @@ pub(crate) fn threads() -> usize {
     THREADS.load(Ordering::SeqCst)
 }
 
-/// Starts the thread. It holds no runtime alive.
+/// One in [`THREADS`], for as long as the thread's closure is there: also if the thread never begins.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        THREADS.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        THREADS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Starts the thread. It holds no runtime alive. If it unwinds the process ends, as when an M does: without it
+/// nobody would take over from who is stuck.
 pub(crate) fn start(sched: &Arc<Sched>) -> io::Result<()> {
     let weak = Arc::downgrade(sched);
-    THREADS.fetch_add(1, Ordering::SeqCst);
+    let counted = Counted::new();
     let thread = std::thread::Builder::new().name("millpond-sysmon".into()).spawn(move || {
+        let bomb = Bomb("sysmon unwound");
         Sysmon::default().watch(&weak);
-        THREADS.fetch_sub(1, Ordering::SeqCst);
+        bomb.defuse();
+        drop(counted);
     });
-    thread.map(drop).inspect_err(|_| {
-        THREADS.fetch_sub(1, Ordering::SeqCst);
-    })
+    thread.map(drop)
 }
 
 /// How long sysmon may sleep: until the first M is to put goroutines to rest; not at all if an M is up. The list

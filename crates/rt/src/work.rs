@@ -5,17 +5,46 @@
 //! [`WorkSlot`] take and give [`Work`] only, so a word is unpacked exactly once.
 //!
 //! ```text
-//!   pointer to G ........ 0    a goroutine
-//!   pointer to task ..... 1    a task that is due for a poll
+//!   pointer to G ..... 0 to 4   a goroutine; the number is the class of its stack
+//!   pointer to task ...... 7    a task that is due for a poll
 //! ```
+//!
+//! So the owner can tell the [`Kind`] of what comes next without taking it: what a word points to may be
+//! followed only by who has taken the word, and what was taken cannot be put back where it was.
 
 use crate::g::{G, GRef};
 use crate::queue::ring::{Ring, Sighting};
 use crate::task::Runnable;
+use millpond_stack::SizeClass;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const TASK: usize = 1;
+/// The bits of a word that say what it points to.
+const KIND: usize = 7;
+
+// Both kinds of pointers leave these bits free: async-task's header begins with a pointer.
+const _: () = assert!(align_of::<G>() > KIND && align_of::<*const ()>() > KIND);
+
+/// What can be told of a piece of work that is in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind(usize);
+
+const _: () = assert!(SizeClass::COUNT <= Kind::TASK.0);
+
+impl Kind {
+    pub(crate) const TASK: Self = Self(KIND);
+
+    /// A goroutine with a stack of this class.
+    #[inline]
+    pub(crate) const fn goroutine(class: SizeClass) -> Self {
+        Self(class.index())
+    }
+
+    #[inline]
+    fn is_of(self, word: usize) -> bool {
+        word & KIND == self.0
+    }
+}
 
 /// A goroutine (in a ring: one that has not started), or a task that is due for a poll.
 #[derive(Debug)]
@@ -29,8 +58,11 @@ impl Work {
     #[inline]
     fn into_word(self) -> usize {
         match self {
-            Self::Goroutine(g) => g.into_raw().as_ptr() as usize,
-            Self::Task(task) => task.into_raw().as_ptr() as usize | TASK,
+            Self::Goroutine(g) => {
+                let Kind(kind) = Kind::goroutine(g.spec.class);
+                g.into_raw().as_ptr() as usize | kind
+            }
+            Self::Task(task) => task.into_raw().as_ptr() as usize | Kind::TASK.0,
         }
     }
 
@@ -40,14 +72,14 @@ impl Work {
     /// The word came from [`Work::into_word`] and is unpacked once.
     #[inline]
     unsafe fn from_word(word: usize) -> Option<Self> {
-        let pointer = NonNull::new((word & !TASK) as *mut ())?;
+        let pointer = NonNull::new((word & !KIND) as *mut ())?;
         // SAFETY: by contract the word owns one count of a G, or one Runnable; both are aligned to
-        // a word, so the lowest bit was free.
+        // a word, so the bits of the kind were free.
         Some(unsafe {
-            if word & TASK == 0 {
-                Self::Goroutine(GRef::from_raw(pointer.cast::<G>()))
-            } else {
+            if Kind::TASK.is_of(word) {
                 Self::Task(Runnable::from_raw(pointer))
+            } else {
+                Self::Goroutine(GRef::from_raw(pointer.cast::<G>()))
             }
         })
     }
@@ -90,6 +122,12 @@ impl WorkRing {
         self.0.pop().and_then(unpack)
     }
 
+    /// Owner: the oldest, if it is of this kind.
+    #[inline]
+    pub(crate) fn pop_of(&self, kind: Kind) -> Option<Work> {
+        self.0.pop_if(|word| kind.is_of(word)).and_then(unpack)
+    }
+
     /// Anyone.
     pub(crate) fn take_half(&self) -> impl Iterator<Item = Work> {
         self.0.take_half().into_iter().filter_map(unpack)
@@ -129,6 +167,18 @@ impl WorkSlot {
             return None;
         }
         unpack(self.0.swap(0, Ordering::AcqRel))
+    }
+
+    /// What is there, if it is of this kind.
+    #[inline]
+    pub(crate) fn take_of(&self, kind: Kind) -> Option<Work> {
+        let word = self.0.load(Ordering::Relaxed);
+        if word == 0 || !kind.is_of(word) {
+            return None;
+        }
+        // The word may have gone and come again meanwhile: it is of that kind all the same.
+        let taken = self.0.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+        taken.ok().and_then(unpack)
     }
 
     /// A number that is the same as long as the same work is in the slot; 0 if it is empty.

@@ -139,6 +139,79 @@ fn a_waker_that_panics_harms_nobody_else() {
     });
 }
 
+/// What a waker's drop does is done where its future is dropped, and not by a timer, the scheduler or sysmon.
+#[test]
+fn a_waker_whose_drop_panics_is_dropped_with_its_future() {
+    struct Angry;
+    impl Wake for Angry {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Angry {
+        fn drop(&mut self) {
+            panic!("on purpose, in the drop of a waker");
+        }
+    }
+    run(1, || {
+        let mut sleep = Box::pin(sleep_async(Duration::from_millis(5)));
+        let waker = Waker::from(Arc::new(Angry));
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(sleep)));
+        assert!(dropped.is_err());
+        // Its timer comes due, on a scheduler that is busy and on one that sleeps.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(10) {
+            yield_now();
+        }
+        millpond_rt::time::sleep(Duration::from_millis(1));
+    });
+}
+
+/// A backtrace needs more room than a small stack has.
+#[test]
+fn a_waker_that_panics_at_the_end_of_a_first_run_has_room_for_its_report() {
+    const NAME: &str = "a_waker_that_panics_at_the_end_of_a_first_run_has_room_for_its_report";
+    if std::env::var_os("RUST_BACKTRACE").is_none_or(|style| style != "1") {
+        let me = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(me);
+        let run = child.args(["--exact", NAME]).env("RUST_BACKTRACE", "1").output().unwrap();
+        assert!(run.status.success(), "{run:?}");
+        return;
+    }
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose, in a waker");
+        }
+    }
+    run(1, || {
+        let waker = Waker::from(Arc::new(Panics));
+        let mut handle = GoBuilder::new().stack_size(16 << 10).go(|| ());
+        let polled = std::pin::Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        while !handle.is_finished() {
+            yield_now();
+        }
+        assert_eq!(go(|| 1).join().unwrap(), 1);
+    });
+}
+
+/// What does not fit into the ring goes elsewhere, half a ring at a time, on the stack of who started it.
+#[test]
+fn more_than_a_ring_holds_is_started_on_a_small_stack() {
+    let started = run(1, || {
+        let maker = GoBuilder::new().stack_size(16 << 10).go(|| {
+            let used = [1u8; 5 << 10];
+            std::hint::black_box(&used);
+            let handles: Vec<_> = (0..3_000u64).map(|i| go(move || i)).collect();
+            std::hint::black_box(&used);
+            handles
+        });
+        maker.join().unwrap().into_iter().map(|handle| handle.join().unwrap()).sum::<u64>()
+    });
+    assert_eq!(started, (0..3_000).sum());
+}
+
 #[test]
 fn drops_that_panic_with_payloads_that_panic_harm_nobody_else() {
     struct Payload;

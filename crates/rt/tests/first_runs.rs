@@ -1,11 +1,16 @@
 //! Goroutines that have their first run one after the other on one stack: whatever each of them does,
 //! it is a goroutine of its own.
 
-use millpond_rt::{Builder, GoBuilder, JoinHandle, go, yield_now};
+use millpond_rt::{Builder, GoBuilder, JoinHandle, blocking, go, go_local, spawn, yield_now};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// For what comes at once or never.
+const LONG: Duration = Duration::from_secs(60);
 
 /// On one P, where all that is fresh has its first run on one M.
 fn run<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
@@ -117,6 +122,91 @@ fn an_unwanted_result_in_a_row_is_dropped_where_it_may_wait() {
         while dropped.load(Ordering::Relaxed) < 100 {
             yield_now();
         }
+    });
+}
+
+/// A row ends at a task, which cannot follow on the same stack; then one that was placed here has its first
+/// run, whose row ends at a task as well.
+#[test]
+fn tasks_at_which_rows_end_are_polled() {
+    run(|| {
+        for _ in 0..200 {
+            let first = go(|| {
+                drop(go_local(|| drop(spawn(async {}))));
+                spawn(async { 7 })
+            });
+            assert_eq!(first.join().unwrap().join().unwrap(), 7);
+        }
+    });
+}
+
+#[test]
+fn goroutines_of_another_size_at_which_rows_end_run() {
+    run(|| {
+        let (ran, count) = mpsc::channel();
+        for _ in 0..200 {
+            let (first, second) = (ran.clone(), ran.clone());
+            let large = GoBuilder::new().stack_size(1 << 20);
+            let also = large.clone();
+            let row = go(move || {
+                drop(go_local(move || drop(also.go(move || first.send(()).unwrap()))));
+                large.go(move || second.send(()).unwrap())
+            });
+            row.join().unwrap().join().unwrap();
+        }
+        drop(ran);
+        assert_eq!(blocking(move || count.iter().count()), 400);
+    });
+}
+
+/// A runner that goes from task to task stops at a goroutine, and may be in its own first run then.
+#[test]
+fn goroutines_at_which_a_runner_stops_run() {
+    run(|| {
+        let (ran, count) = mpsc::channel();
+        for _ in 0..200 {
+            let (first, second) = (ran.clone(), ran.clone());
+            let row = spawn(async move {
+                drop(go_local(move || drop(go(move || first.send(()).unwrap()))));
+                drop(go(move || second.send(()).unwrap()));
+            });
+            row.join().unwrap();
+        }
+        drop(ran);
+        assert_eq!(blocking(move || count.iter().count()), 400);
+    });
+}
+
+/// What a row ended at is not kept from others by who has the M to itself after it.
+#[test]
+fn work_at_which_a_row_ends_is_for_others_while_a_goroutine_blocks_the_thread() {
+    let runtime = Builder::new().procs(2).private();
+    let came = runtime.run(|| {
+        let (ran, seen) = mpsc::channel();
+        let (done, result) = mpsc::channel();
+        drop(go(move || {
+            drop(go_local(move || done.send(seen.recv_timeout(LONG).is_ok()).unwrap()));
+            drop(spawn(async move { ran.send(()).unwrap() }));
+        }));
+        blocking(move || result.recv().unwrap())
+    });
+    assert!(came.unwrap(), "the task was not polled although a processor was idle");
+}
+
+/// One that is joined again and again, all of one size, does not keep the ring from one of another.
+#[test]
+fn one_of_another_size_has_its_turn_among_many_that_are_joined() {
+    run(|| {
+        let ran = Arc::new(AtomicBool::new(false));
+        let mark = ran.clone();
+        let large = GoBuilder::new().stack_size(1 << 20);
+        let handle = large.go(move || mark.store(true, Ordering::Relaxed));
+        let turns = (0..10_000).take_while(|_| {
+            go(|| ()).join().unwrap();
+            !ran.load(Ordering::Relaxed)
+        });
+        assert!(turns.count() < 10_000);
+        handle.join().unwrap();
     });
 }
 

@@ -253,3 +253,65 @@ fn a_job_that_its_runtime_ends_before_is_answered() {
         }
     }
 }
+
+fn in_a_runtime<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    millpond_rt::Builder::new().procs(1).private().run(body).expect("the runtime starts")
+}
+
+/// Its worker waits for more as the first runtime ends.
+#[test]
+fn workers_serve_one_runtime_after_the_other() {
+    let workers = Workers::new(1);
+    for i in 0..3 {
+        let of_this = workers.clone();
+        assert_eq!(in_a_runtime(move || of_this.submit(move || i).join().unwrap()), i);
+        assert_eq!(workers.workers(), 0);
+    }
+    workers.shutdown();
+}
+
+/// Whatever a worker is at when its runtime ends, nobody waits for it: not for the job, not for what is queued, and
+/// not for the workers.
+#[test]
+fn what_a_runtime_leaves_behind_when_it_ends_answers_cancelled() {
+    let workers = Workers::new(1);
+    let of_first = workers.clone();
+    let (parked, queued) = in_a_runtime(move || {
+        let (begun, seen) = chan::bounded(0);
+        let (open, gate) = chan::bounded::<()>(0);
+        let parked = of_first.submit(move || {
+            begun.send(()).unwrap();
+            gate.recv().is_ok()
+        });
+        seen.recv().unwrap();
+        let queued = of_first.submit(|| ());
+        std::mem::forget(open);
+        (parked, queued)
+    });
+    assert!(parked.join().unwrap_err().is_cancelled());
+    assert!(queued.join().unwrap_err().is_cancelled());
+    let of_second = workers.clone();
+    assert_eq!(in_a_runtime(move || of_second.submit(|| 2).join().unwrap()), 2);
+    workers.shutdown();
+}
+
+/// A job that was handed to an idle worker, which has not been resumed yet.
+#[test]
+fn a_job_that_was_handed_over_as_the_runtime_ends_answers_cancelled() {
+    let workers = Workers::new(1);
+    for _ in 0..20 {
+        let of_this = workers.clone();
+        let handed = in_a_runtime(move || {
+            of_this.submit(|| ()).join().unwrap();
+            while of_this.queued() > 0 {
+                millpond_rt::yield_now();
+            }
+            (0..3).for_each(|_| millpond_rt::yield_now());
+            of_this.submit(|| ())
+        });
+        let answer = handed.join();
+        assert!(answer.is_ok() || answer.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(workers.workers(), 0);
+    }
+    workers.shutdown();
+}

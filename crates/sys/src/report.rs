@@ -49,14 +49,7 @@ impl Report {
     /// Writes what was added to standard error and empties the message. Errors are ignored: there
     /// is nobody left to tell.
     pub fn send(&mut self) {
-        let mut rest = &self.buffer[..self.used];
-        while !rest.is_empty() {
-            match rustix::io::write(stdio::stderr(), rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
-            }
-        }
+        send(&self.buffer[..self.used]);
         self.used = 0;
     }
 
@@ -86,6 +79,18 @@ impl Report {
             }
         }
         self.bytes(&digits[first..])
+    }
+}
+
+/// Writes bytes to standard error as they are, in one write if the kernel takes them so. Async-signal-safe.
+/// Errors are ignored. Takes no lock, and so comes between the writes of who holds that of `std::io::stderr`.
+pub fn send(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match rustix::io::write(stdio::stderr(), bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
+        }
     }
 }
 

@@ -178,6 +178,19 @@ impl Exec {
 #[derive(Clone, Copy)]
 pub(crate) struct Away(*const Yielder<(), ()>);
 
+impl Away {
+    /// On that stack, between two goroutines, or in what is called there: runs `f` on the M's own, which has room
+    /// for anything. No goroutine runs, so nothing in `f` can park one.
+    ///
+    /// # Safety
+    /// The body of [`Fresh::new`] that was given this has not returned, and has not suspended.
+    pub(crate) unsafe fn on_thread_stack<R>(self, f: impl FnOnce() -> R) -> R {
+        let f = SameThread(f);
+        // SAFETY: the yielder lives while the body runs, and the M's own stack waits for it.
+        unsafe { &*self.0 }.on_parent_stack(move || f.call())
+    }
+}
+
 /// A stack for first runs. It becomes the stack of the first goroutine that suspends on it.
 pub(crate) struct Fresh(ManuallyDrop<Co>);
 

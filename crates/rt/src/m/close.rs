@@ -61,7 +61,6 @@ impl CurrentM {
                 .into_iter()
                 .chain(self.local().next.take())
                 .map(Work::Goroutine)
-                .chain(self.local().stash.take())
                 .chain(self.p.take_next())
                 .chain(std::iter::from_fn(|| self.p.pop()))
                 .chain(std::iter::from_fn(|| self.sched().global.pop()))

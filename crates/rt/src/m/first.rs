@@ -29,7 +29,7 @@ use crate::g::cell::Unwanted;
 use crate::g::exec::{Away, Fresh};
 use crate::g::{GRef, Spec, cell};
 use crate::handle::{JoinError, JoinHandle};
-use crate::work::Work;
+use crate::work::{Kind, Work};
 use millpond_stack::{SizeClass, Stack};
 use std::sync::atomic::Ordering;
 
@@ -69,14 +69,18 @@ impl CurrentM {
             }
             let ended = self.take_running();
             self.leave();
+            // What wakers say there, and panic hooks of them, does not fit on a small stack.
+            self.local().between.set(Some(away));
             self.end(ended);
+            self.local().between.set(None);
             let Some(next) = self.next_fresh(class) else { return };
             self.note_switch();
             self.begin(next);
         }
     }
 
-    /// Another goroutine that may have its first run on a stack of this class, now.
+    /// Another goroutine that may have its first run on a stack of this class, now. What is next and cannot
+    /// stays where it is, for a whole turn of the loop or for a thief.
     fn next_fresh(&self, class: SizeClass) -> Option<GRef> {
         let local = self.local();
         let left = local.short_turns.get();
@@ -88,18 +92,18 @@ impl CurrentM {
         if takes_long && !local.ready.borrow().is_empty() {
             return None;
         }
+        let (kind, streak) = (Kind::goroutine(class), local.streak.get());
+        let (work, streak) = if streak < STREAK && self.p.peek_next() != 0 {
+            (self.p.take_next_of(kind)?, streak + 1)
+        } else {
+            (self.p.pop_of(kind)?, 0)
+        };
+        let Work::Goroutine(g) = work else { unreachable!("of the kind that was asked for") };
+        debug_assert!(g.m().is_null(), "what has started is in no queue of fresh work");
         local.short_turns.set(left - 1);
         local.fresh_last.set(true);
-        let streak = local.streak.get();
-        let newest = if streak < STREAK { self.p.take_next() } else { None };
-        local.streak.set(if newest.is_some() { streak + 1 } else { 0 });
-        match newest.or_else(|| self.p.pop())? {
-            Work::Goroutine(g) if g.spec.class == class && g.m().is_null() => Some(g),
-            other => {
-                local.stash.set(Some(other));
-                None
-            }
-        }
+        local.streak.set(streak);
+        Some(g)
     }
 
     /// A fresh goroutine is at home here from now on, and runs.

@@ -5,10 +5,10 @@
 
 use super::offer::Offer;
 use crate::g::GRef;
+use crate::g::exec::Away;
 use crate::g::store::Cells;
 use crate::queue::ring::Sighting;
 use crate::task::Runnable;
-use crate::work::Work;
 use millpond_stack::Cache;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -50,6 +50,8 @@ pub(crate) struct Local {
     pub(crate) row_since_ns: Cell<u64>,
     /// What runs has not left its stack yet, and others may have their first run on it.
     pub(crate) first_runs: Cell<bool>,
+    /// While a goroutine that had its first run is ended on the stack of it: the way back from there.
+    pub(crate) between: Cell<Option<Away>>,
     /// What was in the ring when this M looked around last.
     pub(crate) seen: Cell<Option<Sighting>>,
     /// Whether the search under way, or about to begin, is one that this M was woken for.
@@ -68,8 +70,6 @@ pub(crate) struct Local {
     pub(crate) runners: RefCell<Vec<crate::wait::Ticket>>,
     /// The task that a runner is resumed for.
     pub(crate) task: Cell<Option<Runnable>>,
-    /// Work that a runner took off the ring and that is not a task.
-    pub(crate) stash: Cell<Option<Work>>,
     /// Numbers for goroutines: next, and how many are left of the block.
     pub(crate) ids: Cell<(u64, u32)>,
     /// What this M knows of the rest of its stacks.
@@ -91,6 +91,7 @@ impl Local {
             fresh_last: Cell::new(false),
             row_since_ns: Cell::new(0),
             first_runs: Cell::new(false),
+            between: Cell::new(None),
             seen: Cell::new(None),
             recruited: Cell::new(false),
             loot: Cell::new((0, 0)),
@@ -100,7 +101,6 @@ impl Local {
             cells: Cells::new(),
             runners: RefCell::new(Vec::new()),
             task: Cell::new(None),
-            stash: Cell::new(None),
             ids: Cell::new((0, 0)),
             rest: crate::rest::RestLocal::new(),
             random: Cell::new(0x9E37_79B9),

@@ -417,10 +417,34 @@ impl CurrentM {
     /// Runs `f` on the thread's own stack, as a plain thread would: `f` sees no goroutine, so what
     /// blocks in it blocks the thread.
     pub(crate) fn on_thread_stack<R>(&self, f: impl FnOnce() -> R) -> R {
-        let Some(g) = self.running() else { return f() };
+        let Some(g) = self.running() else { return self.leave_between(f) };
         let _back = RunningAgain { m: *self, g: g.as_ptr().cast_mut() };
         self.running.store(ptr::null_mut(), Ordering::Relaxed);
         g.exec(self).on_thread_stack(f)
+    }
+}
+
+impl CurrentM {
+    /// As [`on_thread_stack`](Self::on_thread_stack) where no goroutine runs: the code may be on the stack of one that
+    /// has ended.
+    fn leave_between<R>(&self, f: impl FnOnce() -> R) -> R {
+        // Taken: `f` is not between any more.
+        let Some(away) = self.local().between.take() else { return f() };
+        let _back = BetweenAgain { m: *self, away };
+        // SAFETY: `first_runs` lends it while it runs on that stack, and there is nobody who could suspend.
+        unsafe { away.on_thread_stack(f) }
+    }
+}
+
+/// Puts the way back again, also when `f` unwinds.
+struct BetweenAgain {
+    m: CurrentM,
+    away: Away,
+}
+
+impl Drop for BetweenAgain {
+    fn drop(&mut self) {
+        self.m.local().between.set(Some(self.away));
     }
 }
 

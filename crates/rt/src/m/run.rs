@@ -175,9 +175,6 @@ impl CurrentM {
 
     fn pick(&self, fair: bool) -> Option<Work> {
         let local = self.local();
-        if let Some(work) = local.stash.take() {
-            return Some(work);
-        }
         let licensed = self.p.has_licence() && !self.offers();
         if let Some(work) = (fair && licensed).then(|| self.sched().global.pop()).flatten() {
             return Some(work);

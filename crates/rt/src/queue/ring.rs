@@ -83,12 +83,22 @@ impl Ring {
     /// Owner: takes the oldest.
     #[inline]
     pub(crate) fn pop(&self) -> Option<usize> {
+        self.pop_if(|_| true)
+    }
+
+    /// Owner: takes the oldest if it is `wanted`, which is asked before it is taken, and may be asked about
+    /// what a thief takes meanwhile: it looks at the word and follows nothing.
+    #[inline]
+    pub(crate) fn pop_if(&self, wanted: impl Fn(usize) -> bool) -> Option<usize> {
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             if head == self.tail.load(Ordering::Relaxed) {
                 return None;
             }
             let word = self.slot(head).load(Ordering::Relaxed);
+            if !wanted(word) {
+                return None;
+            }
             let next = head.wrapping_add(1);
             match self.head.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some(word),
@@ -101,7 +111,11 @@ impl Ring {
     /// owner is away. Empty if thieves made room meanwhile.
     pub(crate) fn take_half(&self) -> Vec<usize> {
         let mut batch = Vec::new();
-        self.grab(u32::MAX, |word| batch.push(word));
+        let taken = self.grab(u32::MAX, |offset, word| {
+            batch.truncate(offset as usize);
+            batch.push(word);
+        });
+        batch.truncate(taken as usize);
         batch
     }
 
@@ -109,21 +123,21 @@ impl Ring {
     /// owns and which is empty or nearly so. Returns how many.
     pub(crate) fn steal_into(&self, to: &Ring, limit: u32) -> u32 {
         let room = CAPACITY - to.len();
-        let mut position = to.tail.load(Ordering::Relaxed);
-        let taken = self.grab(limit.min(room), |word| {
-            to.slot(position).store(word, Ordering::Relaxed);
-            position = position.wrapping_add(1);
+        let tail = to.tail.load(Ordering::Relaxed);
+        let taken = self.grab(limit.min(room), |offset, word| {
+            to.slot(tail.wrapping_add(offset)).store(word, Ordering::Relaxed);
         });
         if taken > 0 {
-            to.tail.store(to.tail.load(Ordering::Relaxed).wrapping_add(taken), Ordering::Release);
+            to.tail.store(tail.wrapping_add(taken), Ordering::Release);
         }
         taken
     }
 
-    /// Copies up to `min(half, limit)` of the oldest words to `put`, then claims them. `put` may
-    /// be called for words that are then not claimed: it is undone by being called again from the
-    /// start, so it writes to slots (or to a list) that count only once this returns.
-    fn grab(&self, limit: u32, mut put: impl FnMut(usize)) -> u32 {
+    /// Copies up to `min(half, limit)` of the oldest words to `put`, each with its number, then claims them; returns
+    /// how many. `put` may be called for words that are then not claimed, and again from the start, so it writes to
+    /// slots (or to a list) that count only once this returns. No copy between: an M may be about to overflow its
+    /// ring on the stack of a small goroutine.
+    fn grab(&self, limit: u32, mut put: impl FnMut(u32, usize)) -> u32 {
         loop {
             let head = self.head.load(Ordering::Acquire);
             let len = self.tail.load(Ordering::Acquire).wrapping_sub(head);
@@ -134,14 +148,12 @@ impl Ring {
             if count == 0 {
                 return 0;
             }
-            let mut words = [0usize; CAPACITY as usize / 2];
-            for (offset, word) in words[..count as usize].iter_mut().enumerate() {
-                *word = self.slot(head.wrapping_add(offset as u32)).load(Ordering::Relaxed);
+            for offset in 0..count {
+                put(offset, self.slot(head.wrapping_add(offset)).load(Ordering::Relaxed));
             }
             let next = head.wrapping_add(count);
             // AcqRel: the words' contents become ours, and the owner's reuse comes after our reads.
             if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                words[..count as usize].iter().for_each(|word| put(*word));
                 return count;
             }
         }
@@ -201,6 +213,16 @@ mod tests {
         assert_eq!(ring.ripe(seen), 1);
         (4..=5).for_each(|word| assert_eq!(ring.pop(), Some(word)));
         assert_eq!(ring.ripe(seen), 0);
+    }
+
+    #[test]
+    fn what_is_not_wanted_stays_the_oldest() {
+        let ring = Ring::new();
+        assert_eq!(ring.pop_if(|_| true), None);
+        (1..=2).for_each(|word| ring.push(word).unwrap());
+        assert_eq!((ring.pop_if(|word| word == 2), ring.len()), (None, 2));
+        assert_eq!(ring.pop_if(|word| word == 1), Some(1));
+        assert_eq!(ring.pop(), Some(2));
     }
 
     #[test]
@@ -272,6 +294,31 @@ mod models {
                 all.extend(thief.join().unwrap());
             }
             assert_each_once(all, 5);
+        });
+    }
+
+    /// The owner takes the oldest only if it is even while a thief steals: what it gets is even, and what it
+    /// leaves is there for the thief or for later.
+    #[test]
+    fn what_is_not_wanted_is_left_to_thieves() {
+        loom::model(|| {
+            let ring = Arc::new(Ring::new());
+            (1..=3).for_each(|word| ring.push(word).unwrap());
+            let thief = {
+                let ring = ring.clone();
+                thread::spawn(move || {
+                    let mine = Ring::new();
+                    ring.steal_into(&mine, u32::MAX);
+                    drain(&mine)
+                })
+            };
+            let even = |word: usize| word.is_multiple_of(2);
+            let mut all: Vec<_> = (0..2).filter_map(|_| ring.pop_if(even)).collect();
+            assert!(all.iter().all(|&word| even(word)));
+            ring.push(4).unwrap();
+            all.extend(thief.join().unwrap());
+            all.extend(drain(&ring));
+            assert_each_once(all, 4);
         });
     }
 }

@@ -67,6 +67,9 @@ const WARM_STACKS: usize = 1024;
 /// thousandths of it.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
+/// The longest time that a stack can be kept warm for: 146 years, which are left when they are added to a clock.
+const LONGEST_NS: u64 = 1 << 62;
+
 /// The budget of a runtime: what its Ms keep warm.
 pub(crate) struct Budget {
     /// Per M; `usize::MAX`: nothing rests. Atomic: set by anyone at any time.
@@ -90,7 +93,8 @@ impl Budget {
     /// What the runtime's builder says. Nothing rests where nothing can.
     pub(crate) fn set(&self, warm: Option<usize>, after: Option<Duration>, can_rest: bool) {
         if let Some(after) = after {
-            self.after_ns.store(after.as_nanos() as u64, Ordering::Relaxed);
+            let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX).min(LONGEST_NS);
+            self.after_ns.store(after_ns, Ordering::Relaxed);
         }
         let warm = if can_rest { warm.unwrap_or(WARM_STACKS) } else { usize::MAX };
         self.warm.store(warm, Ordering::Relaxed);
@@ -232,5 +236,18 @@ impl Drop for Pin {
                 note.forget();
             }
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod budget_tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_time_can_be_added_to_any_time() {
+        let budget = Budget::new();
+        budget.set(None, Some(Duration::MAX), true);
+        let centuries_ns = crate::clock::now_ns() + (1 << 62);
+        assert!(centuries_ns.checked_add(budget.after_ns()).is_some());
     }
 }

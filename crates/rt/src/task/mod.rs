@@ -19,7 +19,7 @@ use crate::quiet::{drop_quietly, quietly};
 use crate::runtime;
 use crate::sched::Sched;
 use crate::wait::{Outcome, WaitReason, Waiting};
-use crate::work::Work;
+use crate::work::{Kind, Work};
 use async_task::{FallibleTask, ScheduleInfo, WithInfo};
 use millpond_prim::sync::Lock;
 use std::cell::Cell;
@@ -339,13 +339,13 @@ fn next_task(m: &CurrentM, polls: &mut u32) -> Option<Runnable> {
         return None;
     }
     m.note_switch();
-    match m.p.take_next().or_else(|| m.p.pop())? {
-        Work::Task(task) => Some(task),
-        goroutine => {
-            m.local().stash.set(Some(goroutine));
-            None
-        }
-    }
+    // What comes next may be a goroutine: it stays where it is.
+    let work = match m.p.peek_next() {
+        0 => m.p.pop_of(Kind::TASK)?,
+        _ => m.p.take_next_of(Kind::TASK)?,
+    };
+    let Work::Task(task) = work else { unreachable!("of the kind that was asked for") };
+    Some(task)
 }
 
 /// One poll, or the drop of a future that was aborted. The future's own panics are caught inside;

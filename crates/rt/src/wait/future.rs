@@ -10,7 +10,9 @@ use std::task::{Context, Poll};
 
 /// The wait of a future. Lives in the future; usable for one wait after another.
 ///
-/// Dropping it while a wait is open withdraws. If what a party hands over must not be lost, the
+/// Dropping it while a wait is open withdraws, and drops the waker here, on the thread and in the context of
+/// whoever drops the future: tickets may outlive it, in a queue of timers or under somebody's lock, and must
+/// not take user code along. If what a party hands over must not be lost, the
 /// future's own `Drop` calls [`FutureWait::cancel`] and looks at the answer.
 #[derive(Debug, Default)]
 pub struct FutureWait {
@@ -85,6 +87,46 @@ impl FutureWait {
 impl Drop for FutureWait {
     fn drop(&mut self) {
         self.cancel();
+        if let Some(cell) = &self.cell
+            && let Wake::Task(slot) = &cell.wake
+        {
+            // After the lock. `None` if a party has claimed the wait and is about to run it.
+            let waker = slot.lock().take();
+            drop(waker);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
+
+    struct Counts<'a>(&'a AtomicUsize);
+
+    impl Drop for Counts<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl std::task::Wake for Counts<'static> {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_waker_goes_with_the_future_and_not_with_the_last_ticket() {
+        static DROPPED: AtomicUsize = AtomicUsize::new(0);
+        let waker = Waker::from(std::sync::Arc::new(Counts(&DROPPED)));
+        let mut wait = FutureWait::new();
+        let ticket = wait.arm();
+        assert!(wait.poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert_eq!(DROPPED.load(Ordering::Relaxed), 0);
+        drop(wait);
+        assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
+        assert!(!ticket.fire(1));
     }
 }
 

@@ -282,3 +282,36 @@ impl<A: Arm, F> Arm for Once<A, F> {
         self.0.as_ref().and_then(|(arm, _)| arm.deadline())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::chan::{Sender, bounded};
+    use std::future::Future;
+    use std::sync::{Arc, mpsc};
+    use std::task::{Context, Wake, Waker};
+
+    struct Holds(#[expect(dead_code, reason = "only dropped")] Sender<()>);
+
+    impl Wake for Holds {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// The drop of a waker closes the channel in whose line it stood: no lock of that is held then.
+    #[test]
+    fn a_waker_that_holds_the_channel_may_go_with_a_select_that_is_given_up() {
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let (tx, rx) = bounded::<()>(1);
+            let mut select = Select::new();
+            select.recv(&rx, |_| ());
+            let waker = Waker::from(Arc::new(Holds(tx)));
+            let mut future = Box::pin(select.wait_async());
+            assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            drop(future);
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(60)).expect("it waits for a lock of its own");
+    }
+}

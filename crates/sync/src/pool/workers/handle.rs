@@ -2,16 +2,23 @@
 //!
 //! Workers hold what is shared; handles hold an *owner* of it, whose drop closes the queue. So the
 //! last handle may go at any time, in a job too, and what is queued is still worked off.
+//!
+//! A worker that its runtime's end has frozen retires nowhere: its goroutine's handle answers instead, and wakes the
+//! worker's [`Post`], which counts it off and answers for the job that it was running.
 
 use super::future::{SubmitFuture, WorkersFuture};
-use super::job::{self, Job, JobHandle};
-use super::queue::{Queue, Refused, Then};
+use super::job::{self, Cancels, Job, JobHandle};
+use super::queue::{Hand, Queue, Refused, Then};
 use crate::pool::quiet::quietly;
 use crate::until::Until;
+use millpond_prim::sync::Lock;
 use millpond_rt::context::{Context, ContextError};
-use millpond_rt::{GoBuilder, coop, place};
+use millpond_rt::{GoBuilder, JoinHandle, coop, place};
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// How long an idle worker stays unless told.
@@ -23,8 +30,9 @@ const IDLE_FOR: Duration = Duration::from_secs(10);
 /// what is queued still runs, detached. To wait for that, call [`shutdown`](Self::shutdown).
 ///
 /// Workers start in the runtime of the goroutine or task that submits, and from a plain thread in
-/// the runtime of the process; use one `Workers` from one runtime. When that ends, its workers are
-/// not resumed, as no goroutine is: a [`join`](Self::join) from outside would then wait for ever.
+/// the runtime of the process. When that ends, its workers are not resumed, as no goroutine is, and do not count any
+/// more: a job that one of them was running answers "cancelled", and so does what is queued, if no worker of another
+/// runtime is left to take it. So a `static` one serves one runtime after the other.
 ///
 /// A job that submits to the workers that run it may wait for ever when all of them do so with a
 /// full queue; use [`try_submit`](Self::try_submit) there.
@@ -105,7 +113,7 @@ impl Workers {
     {
         coop::spend();
         let (promise, handle) = job::pair();
-        match self.shared().queue.push(Box::new(move || promise.run(job)), Until::Forever) {
+        match self.shared().queue.push(promise.into_job(job), Until::Forever) {
             Ok(then) => self.shared().follow(then),
             Err(refused) => drop(refused),
         }
@@ -139,7 +147,7 @@ impl Workers {
         coop::spend();
         ctx.check()?;
         let (promise, handle) = job::pair();
-        match self.shared().queue.push(Box::new(move || promise.run(job)), Until::Done(ctx)) {
+        match self.shared().queue.push(promise.into_job(job), Until::Done(ctx)) {
             Ok(then) => self.shared().follow(then),
             Err(refused) => {
                 drop(refused);
@@ -162,7 +170,7 @@ impl Workers {
         F: FnOnce() -> T + Send + 'static,
     {
         coop::spend();
-        match self.shared().queue.push(Box::new(move || drop(job())), Until::Forever) {
+        match self.shared().queue.push(Job::detached(move || drop(job())), Until::Forever) {
             Ok(then) => {
                 self.shared().follow(then);
                 Ok(())
@@ -200,7 +208,7 @@ impl Workers {
         let (mut promise, mut job) = (Some(promise), Some(job));
         let pushed = self.shared().queue.try_push(|| {
             let (promise, job) = promise.take().zip(job.take()).expect("called once");
-            Box::new(move || promise.run(job))
+            promise.into_job(job)
         });
         match (pushed, job) {
             (Ok(then), _) => {
@@ -220,7 +228,7 @@ impl Workers {
         T: Send + 'static,
     {
         let (promise, handle) = job::pair();
-        SubmitFuture::new(self, Box::new(move || promise.run(job)), handle)
+        SubmitFuture::new(self, promise.into_job(job), handle)
     }
 
     /// Takes no more jobs. What is queued is still run, then the workers retire. Closing again does
@@ -313,46 +321,94 @@ impl Shared {
 
     #[cold]
     fn start(self: &Arc<Self>) {
-        let worker = Worker { shared: Some(self.clone()) };
+        let post = Arc::new(Post {
+            shared: self.clone(),
+            hand: Hand::new(),
+            running: Lock::new(None),
+            goroutine: Lock::new(None),
+        });
+        let worker = Worker { post: Some(post.clone()) };
         let mut builder = GoBuilder::new().name(&*self.name);
         if let Some(bytes) = self.stack_bytes {
             builder = builder.stack_size(bytes);
         }
-        drop(builder.go(move || worker.run()));
+        post.watch(builder.go(move || worker.run()));
+    }
+}
+
+/// What is known outside of a worker's stack of what it does.
+struct Post {
+    shared: Arc<Shared>,
+    hand: Arc<Hand<Job>>,
+    /// Who waits for the job that it runs. Protected by its lock, which is taken alone.
+    running: Lock<Option<Arc<dyn Cancels>>>,
+    /// The worker's handle, until it answers. Protected by its lock, which is taken alone.
+    goroutine: Lock<Option<JoinHandle<()>>>,
+}
+
+impl Post {
+    /// Has the post woken when the worker has ended.
+    fn watch(self: Arc<Self>, mut goroutine: JoinHandle<()>) {
+        let waker = Waker::from(self.clone());
+        match Pin::new(&mut goroutine).poll(&mut task::Context::from_waker(&waker)) {
+            Poll::Ready(_) => self.close(),
+            // If it has ended since, the handle goes with the post.
+            Poll::Pending => *self.goroutine.lock() = Some(goroutine),
+        }
     }
 
-    fn work(self: Arc<Self>) {
+    fn work(&self) {
+        let (queue, hand) = (&self.shared.queue, &self.hand);
         // Once started, a goroutine stays on its M.
-        let m = place::current_m().unwrap_or_default();
-        let mut turn = self.queue.begin(m);
+        let mut turn = queue.begin(place::current_m().unwrap_or_default(), hand);
         while let Some((job, then)) = turn {
-            self.follow(then);
-            quietly(job);
-            self.queue.rest(m, coop::spend);
-            turn = self.queue.next(m, || Instant::now().checked_add(self.idle_for));
+            self.shared.follow(then);
+            *self.running.lock() = job.answer;
+            quietly(job.run);
+            let answered = self.running.lock().take();
+            drop(answered);
+            queue.rest(hand, coop::spend);
+            turn = queue.next(hand, || Instant::now().checked_add(self.shared.idle_for));
         }
+    }
+
+    /// The worker has ended, or will never begin or go on.
+    fn close(&self) {
+        let running = self.running.lock().take();
+        if let Some(answer) = running {
+            answer.cancel();
+        }
+        for orphan in self.shared.queue.abandon(&self.hand) {
+            quietly(|| drop(orphan));
+        }
+    }
+}
+
+impl Wake for Post {
+    fn wake(self: Arc<Self>) {
+        let goroutine = self.goroutine.lock().take();
+        drop(goroutine);
+        self.close();
     }
 }
 
 /// A worker that has been counted and not begun.
 struct Worker {
-    shared: Option<Arc<Shared>>,
+    post: Option<Arc<Post>>,
 }
 
 impl Worker {
     fn run(mut self) {
-        if let Some(shared) = self.shared.take() {
-            shared.work();
+        if let Some(post) = self.post.take() {
+            post.work();
         }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.take() {
-            for orphan in shared.queue.abandon() {
-                quietly(|| drop(orphan));
-            }
+        if let Some(post) = self.post.take() {
+            post.close();
         }
     }
 }

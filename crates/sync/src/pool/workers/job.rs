@@ -20,7 +20,30 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A job in the queue. Its worker runs it quietly.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+pub(super) struct Job {
+    pub(super) run: Box<dyn FnOnce() + Send>,
+    /// Who waits for it, to be told if its worker never goes on; `None` if nobody can.
+    pub(super) answer: Option<Arc<dyn Cancels>>,
+}
+
+impl Job {
+    /// Without a handle.
+    pub(super) fn detached(run: impl FnOnce() + Send + 'static) -> Self {
+        Self { run: Box::new(run), answer: None }
+    }
+}
+
+/// A job that can be answered from outside.
+pub(super) trait Cancels: Send + Sync {
+    /// Answers "cancelled" unless it has been answered.
+    fn cancel(&self);
+}
+
+impl<T: Send> Cancels for Cell<T> {
+    fn cancel(&self) {
+        drop(self.answer(Err(JoinError::cancelled())));
+    }
+}
 
 type Answer<T> = Result<T, JoinError>;
 
@@ -110,8 +133,17 @@ impl<T> Cell<T> {
 }
 
 impl<T> Promise<T> {
+    /// The job that runs `job` and answers.
+    pub(super) fn into_job(self, job: impl FnOnce() -> T + Send + 'static) -> Job
+    where
+        T: Send + 'static,
+    {
+        let answer: Arc<dyn Cancels> = self.0.clone();
+        Job { run: Box::new(move || self.run(job)), answer: Some(answer) }
+    }
+
     /// Runs the job and answers.
-    pub(super) fn run(self, job: impl FnOnce() -> T) {
+    fn run(self, job: impl FnOnce() -> T) {
         if self.0.begin() {
             let result = catch_unwind(AssertUnwindSafe(job)).map_err(JoinError::panicked);
             drop(self.0.answer(result));
@@ -131,8 +163,8 @@ impl<T> JobHandle<T> {
     /// What the job did happens before this returns.
     ///
     /// # Errors
-    /// A [`JoinError`] if it panicked, was [aborted](Self::abort), or was refused because the
-    /// workers were closed.
+    /// A [`JoinError`] if it panicked, was [aborted](Self::abort), was refused because the workers were
+    /// closed, or if its worker's runtime ended.
     pub fn join(mut self) -> Result<T, JoinError> {
         self.wait.cancel();
         let mut waiting = None;

@@ -4,7 +4,7 @@
 //! Workers are threads here, each as if on an M of its own. They have no clock, so they retire when
 //! the queue is closed.
 
-use super::queue::{Queue, Then};
+use super::queue::{Hand, Queue, Then};
 use crate::until::Until;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -33,12 +33,13 @@ fn follow(sum: &Arc<Sum>, then: Then) {
 
 fn work(sum: &Arc<Sum>) {
     let m = sum.started.fetch_add(1, Ordering::Relaxed) as u32;
-    let mut turn = sum.queue.begin(m);
+    let hand = Hand::new();
+    let mut turn = sum.queue.begin(m, &hand);
     while let Some((job, then)) = turn {
         follow(sum, then);
         sum.sum.fetch_add(job, Ordering::Relaxed);
-        sum.queue.rest(m, || {});
-        turn = sum.queue.next(m, || None);
+        sum.queue.rest(&hand, || {});
+        turn = sum.queue.next(&hand, || None);
     }
 }
 
@@ -100,7 +101,7 @@ fn jobs_of_a_worker_that_cannot_begin_are_not_forgotten() {
             let sum = sum.clone();
             thread::spawn(move || submit(&sum, 10))
         };
-        let orphans: usize = sum.queue.abandon().into_iter().sum();
+        let orphans: usize = sum.queue.abandon(&Hand::new()).into_iter().sum();
         assert_eq!(submitter.join().unwrap(), 0);
         sum.queue.close();
         sum.queue.join(Until::Forever);

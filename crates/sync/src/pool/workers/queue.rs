@@ -21,6 +21,9 @@
 //!
 //! And somebody is in line only while the queue is full.
 //!
+//! *A runtime may end* under workers of several. What a worker has of the queue's is noted in its [`Hand`], and is
+//! taken back when its goroutine is known to have ended without having retired ([`Queue::abandon`]).
+//!
 //! Idle workers are used newest first, so those that are too many stay idle and retire.
 //! Rejected: a channel as the queue (a worker that retires on a time-out and a submit that saw it
 //! idle would have to agree under a lock of their own anyway).
@@ -31,6 +34,8 @@ use millpond_prim::sync::atomic::{AtomicUsize, Ordering};
 use millpond_prim::sync::{Guard, Lock};
 use millpond_rt::wait::{Fired, Ticket, WaitReason, Waiting};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Instant;
 
 /// Ms are told apart up to this many; two that share a number may start a worker later.
@@ -46,6 +51,37 @@ pub(super) struct Queue<J> {
     between: Between,
 }
 
+/// What one worker has of the queue's. Its atomics are written by its thread or under the queue's lock, and read under
+/// that lock by who knows that the worker will not go on: no order of their own is needed.
+pub(super) struct Hand<J> {
+    /// On which M it has begun.
+    m: AtomicU32,
+    begun: AtomicBool,
+    /// Counted in `between`.
+    between: AtomicBool,
+    /// Counted off.
+    gone: AtomicBool,
+    /// What it was handed and has not taken. Taken and filled under the queue's lock.
+    job: Lock<Option<J>>,
+}
+
+impl<J> Hand<J> {
+    /// Of a worker that has been counted.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            m: AtomicU32::new(0),
+            begun: AtomicBool::new(false),
+            between: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            job: Lock::new(None),
+        })
+    }
+
+    fn m(&self) -> usize {
+        self.m.load(Ordering::Relaxed) as usize % PLACES
+    }
+}
+
 /// Protected by the lock.
 struct State<J> {
     jobs: VecDeque<J>,
@@ -56,18 +92,12 @@ struct State<J> {
     /// A worker was started and has not looked yet.
     starting: bool,
     closed: bool,
-    idle: WaitList<Idle<J>>,
+    /// Workers without a job. Of one that never went on the entry stays.
+    idle: WaitList<Arc<Hand<J>>>,
     /// A submitter's slot is emptied by who takes its job into the queue.
     submitters: WaitList<Option<J>>,
     /// Who waits for the last worker of a closed queue.
     joiners: WaitList<()>,
-}
-
-/// A worker without a job.
-struct Idle<J> {
-    m: u32,
-    /// Filled by who hands it a job.
-    job: Option<J>,
 }
 
 /// Why a job was not taken.
@@ -100,9 +130,8 @@ impl<J> State<J> {
         if self.closed {
             return Err(Refused::Closed);
         }
-        if let Some((idle, fired)) = self.idle.claim_front(|_| 0) {
-            idle.job = Some(job());
-            between[idle.m as usize % PLACES].fetch_add(1, Ordering::Relaxed);
+        if let Some((hand, fired)) = self.claim_idle() {
+            hand.take_over(job(), between);
             return Ok(Then { fired: Some(fired), start: false });
         }
         if self.jobs.len() >= self.capacity {
@@ -110,6 +139,10 @@ impl<J> State<J> {
         }
         self.jobs.push_back(job());
         Ok(Then { fired: None, start: self.start_one() })
+    }
+
+    fn claim_idle(&mut self) -> Option<(Arc<Hand<J>>, Fired)> {
+        self.idle.claim_front(|_| 0).map(|(hand, fired)| (hand.clone(), fired))
     }
 
     /// Takes the oldest job; the longest in line then moves up.
@@ -138,6 +171,21 @@ impl<J> State<J> {
 
     fn is_done(&self) -> bool {
         self.closed && self.workers == 0 && self.jobs.is_empty()
+    }
+}
+
+impl<J> Hand<J> {
+    /// Its wait was ended, with this job for it.
+    fn take_over(&self, job: J, between: &Between) {
+        *self.job.lock() = Some(job);
+        self.between.store(true, Ordering::Relaxed);
+        between[self.m()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn leave_between(&self, between: &Between) {
+        if self.between.swap(false, Ordering::Relaxed) {
+            between[self.m()].fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -201,31 +249,33 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Worker on M `m`, between two jobs: `yields` lets others run.
-    pub(super) fn rest(&self, m: u32, yields: impl FnOnce()) {
-        let between = &self.between[m as usize % PLACES];
+    /// Worker, between two jobs: `yields` lets others run.
+    pub(super) fn rest(&self, hand: &Hand<J>, yields: impl FnOnce()) {
         // Relaxed: whoever must see it is on the same thread.
-        between.fetch_add(1, Ordering::Relaxed);
+        hand.between.store(true, Ordering::Relaxed);
+        self.between[hand.m()].fetch_add(1, Ordering::Relaxed);
         yields();
-        between.fetch_sub(1, Ordering::Relaxed);
+        hand.leave_between(&self.between);
     }
 
     /// Worker on M `m`: what it is to do first. `None`: it is not needed, and counted off.
-    pub(super) fn begin(&self, m: u32) -> Option<(J, Then)> {
+    pub(super) fn begin(&self, m: u32, hand: &Hand<J>) -> Option<(J, Then)> {
         let mut state = self.state.lock();
         state.starting = false;
-        let needed = self.between[m as usize % PLACES].load(Ordering::Relaxed) == 0;
+        hand.begun.store(true, Ordering::Relaxed);
+        hand.m.store(m, Ordering::Relaxed);
+        let needed = self.between[hand.m()].load(Ordering::Relaxed) == 0;
         match needed.then(|| state.pick()).flatten() {
             Some(picked) => Some(picked),
-            None => self.retire(state),
+            None => self.retire(state, hand),
         }
     }
 
-    /// Worker on M `m`: what it is to do next, after waiting up to `idle_until()` for it. Parks or
+    /// Worker: what it is to do next, after waiting up to `idle_until()` for it. Parks or
     /// blocks. `None`: it retires, and is counted off.
     pub(super) fn next(
         &self,
-        m: u32,
+        hand: &Arc<Hand<J>>,
         idle_until: impl FnOnce() -> Option<Instant>,
     ) -> Option<(J, Then)> {
         let mut state = self.state.lock();
@@ -233,38 +283,57 @@ impl<J> Queue<J> {
             return Some(picked);
         }
         if state.closed {
-            return self.retire(state);
+            return self.retire(state, hand);
         }
         let waiting = Waiting::begin();
-        let key = state.idle.push_front(waiting.ticket(), Idle { m, job: None });
+        let key = state.idle.push_front(waiting.ticket(), hand.clone());
         drop(state);
         waiting.park(WaitReason::Pool, idle_until());
         let mut state = self.state.lock();
-        if let Some(job) = state.idle.remove(key).job {
-            self.between[m as usize % PLACES].fetch_sub(1, Ordering::Relaxed);
+        state.idle.remove(key);
+        if let Some(job) = hand.job.lock().take() {
+            hand.leave_between(&self.between);
             return Some((job, Then { fired: None, start: state.start_one() }));
         }
         // Too long, or closed. Something may have been queued since, by one who saw us leave.
         match state.pick() {
             Some(picked) => Some(picked),
-            None => self.retire(state),
+            None => self.retire(state, hand),
         }
     }
 
-    fn retire(&self, mut state: Guard<'_, State<J>>) -> Option<(J, Then)> {
+    fn retire(&self, mut state: Guard<'_, State<J>>, hand: &Hand<J>) -> Option<(J, Then)> {
+        hand.gone.store(true, Ordering::Relaxed);
         let fired = state.end_one();
         drop(state);
         drop(fired);
         None
     }
 
-    /// A worker that was started will not begin: it got no stack, or its runtime ends. If it was
-    /// the only one, nobody would come for what is queued and in line: it is returned, to be dropped.
-    pub(super) fn abandon(&self) -> Vec<J> {
+    /// A worker that was started will not begin, or not go on: it got no stack, or its runtime has ended. What it
+    /// was handed is for another. If it was the only one, nobody would come for that, nor for what is queued and in
+    /// line: it is returned, to be dropped. Nothing happens for one that has been counted off.
+    pub(super) fn abandon(&self, hand: &Hand<J>) -> Vec<J> {
         let mut state = self.state.lock();
-        state.starting = false;
         let mut orphans = Vec::new();
         let mut fired = Vec::new();
+        if hand.gone.swap(true, Ordering::Relaxed) {
+            return orphans;
+        }
+        if !hand.begun.load(Ordering::Relaxed) {
+            state.starting = false;
+        }
+        hand.leave_between(&self.between);
+        let handed = hand.job.lock().take();
+        if let Some(job) = handed {
+            match state.claim_idle() {
+                Some((other, waiter)) => {
+                    other.take_over(job, &self.between);
+                    fired.push(waiter);
+                }
+                None => state.jobs.push_front(job),
+            }
+        }
         if state.workers == 1 {
             orphans.extend(state.jobs.drain(..));
             while let Some((slot, waiter)) = state.submitters.claim_front(|_| 0) {
