@@ -166,14 +166,19 @@ fn urgent() {
     }
 }
 
+/// Whether this thread is past getting its cache, which it gets here if it has none. It asks the C library for that
+/// under the lock of the threads, and what that allocates comes by here: no place for anything that takes this lock.
+fn is_started() -> bool {
+    LOCAL.with(|local| {
+        threads::with_cache(local, |_| ());
+        local.phase.get() != Phase::Starting
+    })
+}
+
 #[cold]
 fn start() {
     // The settings, which may forbid it, are read when a thread gets its first cache; a large object needs none.
-    let is_read = LOCAL.with(|local| {
-        threads::with_cache(local, |_| ());
-        local.phase.get() != Phase::Starting
-    });
-    if !is_read {
+    if !is_started() {
         return;
     }
     // Before the thread exists: starting it allocates, which comes by here.
