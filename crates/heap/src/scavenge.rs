@@ -278,10 +278,10 @@ fn reclaim_idle() -> bool {
             }
         }
     };
-    // A thread in the middle of something is not idle.
-    threads::all().with_each_claimed(&mut look);
+    // A thread in the middle of something is not idle. What it holds has to be looked at later: it may tell nobody.
+    let passed_by = threads::all().with_each_claimed(&mut look);
     threads::with_common(look);
-    busy
+    busy || passed_by
 }
 
 /// Step 2: gives back holes of central spans. Stops at `until` (this thread's processor time), and goes on in the next
