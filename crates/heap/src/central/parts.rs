@@ -119,8 +119,8 @@ impl Span {
         self.kind.store(kind(state, self.class.get()), Release);
     }
 
-    /// The record is that of another span, of this class, of which so many blocks are in use. The walk of `pages::small`,
-    /// which has the record from the page heap and knows of no lock of a class.
+    /// The record is that of another span, of this class, of which so many blocks are in use. The walk of
+    /// `pages::small`, which has the record from the page heap and knows of no lock of a class.
     pub fn set_up(&self, class: usize, used: u32) {
         assert_eq!(self.state(), State::Gone);
         self.class.set(class);

@@ -1,8 +1,8 @@
 //! loom: an owner and a claimant never use a cache at once, and each sees what the other did.
 //!
 //! The cache is a plain cell, so loom reports two uses that are not ordered as a race. The models
-//! look at all interleavings of two operations with one claim, and of two owners with one barrier for both; and of two
-//! frees with a claimant that takes away what they are about.
+//! look at all interleavings of two operations with one claim, and of two owners with one barrier for both; and of
+//! two frees with a claimant that takes away what they are about.
 //!
 //! The first two fail when: the owner makes no barrier, or looks at its cache before it says that it is busy; the claimant
 //! makes no barrier, or takes nothing (`claim` the first, `begin_claim` the second); one of `begin`, `end`, `set`
@@ -98,7 +98,7 @@ fn one_barrier_is_enough_for_the_claims_of_many_caches() {
 /// A thread frees blocks of a span, and a claimant takes the span away from its cache and goes on to use it, as
 /// `central::surrender` and whoever fetches it next. The span is a plain cell.
 ///
-/// Fails when: `begin_at` looks for the owner before it begins; what the other models say of `begin`, `set` and `claim`.
+/// Fails when: `begin_at` looks for the owner before it begins.
 #[test]
 fn what_was_taken_from_a_cache_is_not_freed_to_it() {
     loom::model(|| {

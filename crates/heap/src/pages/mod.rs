@@ -433,8 +433,8 @@ impl Pages {
         unsafe { self.heap.renew(range, NAME) }
     }
 
-    /// An object is gone, and its pages are nobody's for ever: the kernel may have unmapped them before it refused to map
-    /// them anew. They stay lent out, to a span that is none, and a free of an address of theirs is a mistake.
+    /// An object is gone, and its pages are nobody's for ever: the kernel may have unmapped them before it refused to
+    /// map them anew. They stay lent out, to a span that is none, and a free of an address of theirs is a mistake.
     fn keep(&mut self, span: &'static Span) {
         self.counts.large_objects -= 1;
         self.counts.large_bytes -= span.bytes.get();
