@@ -141,7 +141,8 @@ pub struct Span {
     /// Pages of 8 KiB. Set before the span is published; changed under the page lock.
     pub pages: Cell<u32>,
     /// What the span is: a [`State`], written by the holder, and from [`CLASS_SHIFT`] on the size class or
-    /// [`NO_CLASS`], written by the page heap. One word: who asks whether a span is *this* in *that* class must not put together the
+    /// [`NO_CLASS`], written by the page heap. One word: who asks
+    /// whether a span is *this* in *that* class must not put together the
     /// halves of two lives of a record.
     kind: AtomicU16,
     /// Whether the mapping was moved here (see `large`): freeing has to mend it. Page lock.

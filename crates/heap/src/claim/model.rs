@@ -4,7 +4,8 @@
 //! look at all interleavings of two operations with one claim, and of two owners with one barrier for both; and of
 //! two frees with a claimant that takes away what they are about.
 //!
-//! The first two fail when: the owner makes no barrier, or looks at its cache before it says that it is busy; the claimant
+//! The first two fail when: the owner makes no barrier, or looks at its cache before it says that it is busy;
+//! the claimant
 //! makes no barrier, or takes nothing (`claim` the first, `begin_claim` the second); one of `begin`, `end`, `set`
 //! and `is_busy` is relaxed, or `is_busy` is never true.
 
