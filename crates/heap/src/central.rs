@@ -193,8 +193,9 @@ fn owed(span: &'static Span) {
 #[cold]
 fn last_block(span: &'static Span, class: usize) {
     let central = CENTRAL[class].lock();
-    // The span may have moved on since: only under the lock of its class is it certainly here.
-    if span.state() == State::Central && span.class() == class {
+    // The span may have moved on since, and its record may be on its third life. Both at one moment: "central" and
+    // "of this class" are written and left together under this lock only, but each of them may be true by itself.
+    if span.is_of(State::Central, class) {
         give_back_if_empty(&central, span);
     }
 }
@@ -211,7 +212,8 @@ fn give_back_if_empty(central: &List, span: &'static Span) {
 #[cfg(not(loom))]
 pub fn is_free(span: &Span, class: usize, block: usize) -> Option<bool> {
     let _central = CENTRAL[class].lock();
-    let here = matches!(span.state(), State::Central | State::Alone) && span.class() == class;
+    // As in `last_block`: a span that is one of these stays it while the lock is held.
+    let here = span.is_of(State::Central, class) || span.is_of(State::Alone, class);
     here.then(|| span.is_free(block))
 }
 

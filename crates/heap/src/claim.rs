@@ -63,6 +63,15 @@ impl<T> Turn<T> {
         self.cache.load(Ordering::Acquire)
     }
 
+    /// Begins an operation of the owner at something that a cache owns, whose `owner` holders of that cache change:
+    /// the cache, or the stand-in, and the owner. If they are the same, they stay the same until the end of the turn.
+    #[inline(always)]
+    pub fn begin_at(&self, owner: &AtomicPtr<T>) -> (*mut T, *mut T) {
+        let cache = self.begin();
+        // Not before: a claimant may be at work until the turn has begun, and have given it up when it has.
+        (cache, owner.load(Ordering::Acquire))
+    }
+
     /// Ends an operation of the owner.
     #[inline(always)]
     pub fn end(&self) {

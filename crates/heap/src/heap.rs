@@ -29,7 +29,7 @@ use crate::sample;
 use crate::scavenge;
 use crate::span::{HARDENED, Span, State};
 use crate::threads::{self, LOCAL, Local, with_cache};
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Allocates; null when there is no memory.
 ///
@@ -205,13 +205,12 @@ fn dealloc_slow(span: &'static Span, address: usize) {
     });
 }
 
-/// A carved block: to the thread's cache if that owns the span, else to whoever does. Within a turn.
+/// A carved block: to the thread's cache if that owns the span, else to whoever does. Within a turn or not.
 #[inline]
 fn give(local: &Local, span: &'static Span, address: usize) {
-    let owner = span.owner.load(Acquire);
-    // The same as when the turn began, or the stand-in, if a claim has come since: that one owns
-    // nothing, and the claimant waits for the end of the turn.
-    let cache = local.turn.begin();
+    // Whose turn this is, first: while it is the cache's, nobody takes a span of the cache away. The turn may have
+    // begun with the stand-in, and the claim that put it there may end at any moment, with the span disowned.
+    let (cache, owner) = local.turn.begin_at(&span.owner);
     if std::ptr::eq(owner, cache) {
         refuse_double_free("free", span, address);
         // SAFETY: within a turn, and a stand-in owns nothing.

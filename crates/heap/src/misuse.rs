@@ -23,13 +23,13 @@ fn begin(operation: &str, address: usize) -> Report {
 }
 
 fn class(report: &mut Report, span: &Span) {
-    match span.class.load(std::sync::atomic::Ordering::Relaxed) {
+    match span.class() {
         NO_CLASS => {
             report.str("an object of ").dec(span.bytes.get() as u64).str(" B with its own pages");
         }
         class => {
-            let size = crate::classes::CLASSES[class as usize].size;
-            report.str("size class ").dec(u64::from(class)).str(" (").dec(u64::from(size));
+            let size = crate::classes::CLASSES[class].size;
+            report.str("size class ").dec(class as u64).str(" (").dec(u64::from(size));
             report.str(" B)");
         }
     }

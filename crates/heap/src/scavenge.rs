@@ -30,7 +30,9 @@ use crate::threads::{self, LOCAL, Phase};
 use millpond_policy::scavenge::{FLOOR_BYTES, Pace, Pacer, TICK_MS, room};
 use millpond_sys::{arena, barrier, clock, hooks};
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 use std::time::Instant;
 
 mod inline;
@@ -64,6 +66,9 @@ static FRESH: [AtomicBool; COUNT] = [const { AtomicBool::new(false) }; COUNT];
 
 /// Pages of a heap that is worth a thread.
 const WORTH_PAGES: usize = (4 << 20) / PAGE;
+
+/// Pages of a heap for which a thread is asked for: [`WORTH_PAGES`], or one more than when none was to be had.
+static WORTH: AtomicUsize = AtomicUsize::new(WORTH_PAGES);
 
 /// Quiet ticks after which the thread parks.
 const QUIET_TICKS: u32 = 20;
@@ -120,7 +125,7 @@ pub fn look_at(counts: &Counts) {
             URGENT.store(true, Relaxed);
         }
     }
-    if STATE.load(Relaxed) == NONE && counts.top >= WORTH_PAGES {
+    if STATE.load(Relaxed) == NONE && counts.top >= WORTH.load(Relaxed) {
         let _ = STATE.compare_exchange(NONE, WANTED, Relaxed, Relaxed);
     }
     nudge();
@@ -166,21 +171,28 @@ fn urgent() {
     }
 }
 
+/// Whether this thread is past getting its cache, which it gets here if it has none. It asks the C library for that
+/// under the lock of the threads, and what that allocates comes by here: no place for anything that takes this lock.
+fn is_started() -> bool {
+    LOCAL.with(|local| {
+        threads::with_cache(local, |_| ());
+        local.phase.get() != Phase::Starting
+    })
+}
+
 #[cold]
 fn start() {
     // The settings, which may forbid it, are read when a thread gets its first cache; a large object needs none.
-    let is_read = LOCAL.with(|local| {
-        threads::with_cache(local, |_| ());
-        local.phase.get() != Phase::Starting
-    });
-    if !is_read {
+    if !is_started() {
         return;
     }
     // Before the thread exists: starting it allocates, which comes by here.
     if STATE.compare_exchange(WANTED, AWAKE, SeqCst, Relaxed).is_ok()
         && !hooks::start_quiet_thread(run)
     {
-        // No thread to be had. Somebody may ask again when the heap has grown.
+        // No thread to be had. Somebody asks again when the heap has grown, and not at each allocation until then.
+        let top = pages::if_any(|pages| Some(pages.counts.top)).unwrap_or(0);
+        WORTH.store(WORTH_PAGES.max(top + 1), Relaxed);
         STATE.store(NONE, SeqCst);
     }
 }
@@ -266,10 +278,10 @@ fn reclaim_idle() -> bool {
             }
         }
     };
-    // A thread in the middle of something is not idle.
-    threads::all().with_each_claimed(&mut look);
+    // A thread in the middle of something is not idle. What it holds has to be looked at later: it may tell nobody.
+    let passed_by = threads::all().with_each_claimed(&mut look);
     threads::with_common(look);
-    busy
+    busy || passed_by
 }
 
 /// Step 2: gives back holes of central spans. Stops at `until` (this thread's processor time), and goes on in the next
@@ -384,6 +396,7 @@ pub fn hold() {
 pub unsafe fn let_go(child: bool) {
     if child {
         hooks::forget_quiet_threads();
+        WORTH.store(WORTH_PAGES, Relaxed);
         if !matches!(STATE.load(Relaxed), RESTING | DUE) {
             STATE.store(NONE, SeqCst);
         }

@@ -37,14 +37,15 @@ mod holes;
 
 pub use self::holes::Holes;
 use crate::cache::{Cache, NO_SHELF};
-use crate::classes::{CLASSES, Class, MAX_BLOCKS, PAGE};
+use crate::classes::{CLASSES, COUNT, Class, MAX_BLOCKS, PAGE};
 use crate::ground;
 use crate::loose;
 use crate::misuse;
 use crate::remote::Remote;
 use std::cell::Cell;
 use std::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed,
+    AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed,
+    Ordering::Release,
 };
 
 /// The link of the last block of a list. No block begins there.
@@ -65,7 +66,12 @@ pub const OS_PAGE: usize = 4096;
 const CARVE_BLOCKS: usize = 8;
 
 /// In [`Span::class`]: not small blocks.
-pub const NO_CLASS: u8 = u8::MAX;
+pub const NO_CLASS: usize = u8::MAX as usize;
+
+/// Where [`Span::kind`] has the class.
+const CLASS_SHIFT: u32 = 8;
+
+const _: () = assert!(COUNT <= NO_CLASS);
 
 /// Pages of 4 KiB of all spans of small blocks that are not resident for certain: never touched, or given back. What
 /// is kept free is measured by what is really there, and not by spans that are mostly holes. Changed with the mask of
@@ -101,6 +107,11 @@ impl State {
     }
 }
 
+/// Both in one word: [`Span::kind`].
+const fn kind(state: State, class: usize) -> u16 {
+    (class << CLASS_SHIFT) as u16 | state as u16
+}
+
 /// The record of a span.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -129,8 +140,11 @@ pub struct Span {
     pub shelf: Cell<u32>,
     /// Pages of 8 KiB. Set before the span is published; changed under the page lock.
     pub pages: Cell<u32>,
-    /// The size class, or [`NO_CLASS`]. Written by the page heap.
-    pub class: AtomicU8,
+    /// What the span is: a [`State`], written by the holder, and from [`CLASS_SHIFT`] on the size class or
+    /// [`NO_CLASS`], written by the page heap. One word: who asks
+    /// whether a span is *this* in *that* class must not put together the
+    /// halves of two lives of a record.
+    kind: AtomicU16,
     /// Whether the mapping was moved here (see `large`): freeing has to mend it. Page lock.
     pub moved: Cell<bool>,
 
@@ -153,8 +167,6 @@ pub struct Span {
     pub prev: Cell<*mut Span>,
     /// The next span in an inbox. Central lock of the class.
     pub inbox_next: Cell<*mut Span>,
-    /// A [`State`]. Written by the holder.
-    state: AtomicU8,
     /// Whether the cache keeps this span although it is empty. Holder.
     pub spare: Cell<bool>,
 
@@ -185,7 +197,7 @@ impl Span {
             carved: AtomicU32::new(0),
             shelf: Cell::new(0),
             pages: Cell::new(0),
-            class: AtomicU8::new(NO_CLASS),
+            kind: AtomicU16::new(kind(State::Gone, NO_CLASS)),
             moved: Cell::new(false),
             free: Cell::new(END),
             used: AtomicU32::new(0),
@@ -196,7 +208,6 @@ impl Span {
             next: Cell::new(std::ptr::null_mut()),
             prev: Cell::new(std::ptr::null_mut()),
             inbox_next: Cell::new(std::ptr::null_mut()),
-            state: AtomicU8::new(State::Gone as u8),
             spare: Cell::new(false),
             remote: Remote::new(),
         }
@@ -206,11 +217,10 @@ impl Span {
     pub fn set_up_small(&self, start: usize, class: usize, key: u64, dirty: u32) {
         let Class { pages, magic, .. } = CLASSES[class];
         let key = u64::from(key as u32) ^ ground::secret();
-        self.set_up(start, pages, key, State::Current);
+        self.set_up(start, pages, key, State::Current, class);
         self.magic.set(magic);
         self.shelf.set(NO_SHELF);
         self.used.store(0, Relaxed);
-        self.class.store(class as u8, Relaxed);
         let all = u32::MAX >> (32 - pages * (PAGE / OS_PAGE) as u32);
         self.uncarved.store(all, Relaxed);
         self.dirty.store(dirty, Relaxed);
@@ -240,15 +250,14 @@ impl Span {
 
     /// Makes the record that of one object. The page heap only.
     pub fn set_up_whole(&self, start: usize, pages: u32, bytes: usize, state: State) {
-        self.set_up(start, pages, ground::secret(), state);
+        self.set_up(start, pages, ground::secret(), state, NO_CLASS);
         self.magic.set(0);
         self.shelf.set(NO_SHELF);
         self.used.store(1, Relaxed);
-        self.class.store(NO_CLASS, Relaxed);
         self.bytes.set(bytes);
     }
 
-    fn set_up(&self, start: usize, pages: u32, key: u64, state: State) {
+    fn set_up(&self, start: usize, pages: u32, key: u64, state: State, class: usize) {
         self.local.store(std::ptr::null_mut(), Relaxed);
         self.owner.store(std::ptr::null_mut(), Relaxed);
         self.start.set(start);
@@ -261,7 +270,7 @@ impl Span {
         self.bytes.set(0);
         self.uncarved.store(0, Relaxed);
         self.dirty.store(u32::MAX, Relaxed);
-        self.set_state(state);
+        self.kind.store(kind(state, class), Release);
     }
 
     /// The span is one of a cache's with room: what is freed of it goes home, so that it may become empty.
@@ -272,23 +281,29 @@ impl Span {
 
     /// What the span is. Certain for its holder, a hint for others.
     pub fn state(&self) -> State {
-        State::from_byte(self.state.load(Acquire))
+        State::from_byte(self.kind.load(Acquire) as u8)
     }
 
     /// Whether the span had no room when its holder last looked. As [`Self::state`], and one comparison.
     #[inline(always)]
     pub fn is_full(&self) -> bool {
-        self.state.load(Relaxed) == State::Full as u8
+        self.kind.load(Relaxed) as u8 == State::Full as u8
+    }
+
+    /// Whether the span is this and of that class, both at one moment.
+    pub fn is_of(&self, state: State, class: usize) -> bool {
+        self.kind.load(Acquire) == kind(state, class)
     }
 
     /// The holder says what the span is now.
     pub fn set_state(&self, state: State) {
-        self.state.store(state as u8, std::sync::atomic::Ordering::Release);
+        // Nobody else writes: the page heap sets a class when it is the holder.
+        self.kind.store(kind(state, self.class()), Release);
     }
 
-    /// The size class of a span of small blocks.
+    /// The size class of a span of small blocks; [`NO_CLASS`] for objects with pages of their own.
     pub fn class(&self) -> usize {
-        self.class.load(Relaxed) as usize
+        (self.kind.load(Relaxed) >> CLASS_SHIFT) as usize
     }
 
     /// Sizes and counts of a span of small blocks.

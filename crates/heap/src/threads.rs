@@ -284,11 +284,13 @@ impl Threads {
 
 impl Threads {
     /// Does something with the caches of all threads that are in no operation. Some are claimed at once,
-    /// since the barrier costs more than what is done; not all, since their threads wait meanwhile.
-    pub fn with_each_claimed(&self, mut f: impl FnMut(&Cache)) {
+    /// since the barrier costs more than what is done; not all, since their threads wait meanwhile. Whether a thread
+    /// was in an operation, so that its cache was passed by.
+    pub fn with_each_claimed(&self, mut f: impl FnMut(&Cache)) -> bool {
         const AT_ONCE: usize = 16;
         let mine = LOCAL.with(std::ptr::from_ref);
         let mut caches = self.caches();
+        let mut passed_by = false;
         loop {
             let mut claimed: [Option<(&Cache, &Local)>; AT_ONCE] = [None; AT_ONCE];
             let mut count = 0;
@@ -304,12 +306,14 @@ impl Threads {
                 count += 1;
             }
             if count == 0 {
-                return;
+                return passed_by;
             }
             let is_made = claimed.iter().any(Option::is_some) && claim::heavy_barrier();
             for (cache, local) in claimed.iter().flatten() {
-                if is_made && !local.turn.is_busy() {
-                    f(cache);
+                match is_made && !local.turn.is_busy() {
+                    true => f(cache),
+                    // Without a barrier no cache is ever looked at: nothing to come back for.
+                    false => passed_by |= is_made,
                 }
                 local.turn.set(*cache);
             }

@@ -68,8 +68,12 @@ impl Depot {
     /// The batches of one class that have waited longest, about `stacks` stacks: at least one
     /// batch, unless nothing is here.
     pub(crate) fn take_coldest(&self, stacks: usize) -> Option<(SizeClass, Vec<Stack>)> {
-        let class = SizeClass::ALL.into_iter().find(|&class| self.count(class) > 0)?;
+        if self.is_empty() {
+            return None;
+        }
         let mut batches = self.batches.lock();
+        // Under the lock: another thread may just have taken what a count still told of.
+        let class = SizeClass::ALL.into_iter().find(|class| !batches[class.index()].is_empty())?;
         let shelf = &mut batches[class.index()];
         let mut taken = shelf.pop_front()?;
         while shelf.front().is_some_and(|next| taken.len() + next.len() <= stacks) {

@@ -22,8 +22,9 @@ const LEAST_BYTES: usize = 64 << 20;
 /// Regions that a process may have, over all pools.
 const ROWS: usize = 512;
 
-/// One row of the table. Written once, by the thread that won it in [`publish`]; `end` last.
+/// One row of the table. Written by the thread that took it ([`NewRow`]); `end` last, and then never again.
 struct Row {
+    /// 0 while nobody has the row (by compare-and-swap), 1 while somebody is about to use it.
     start: AtomicUsize,
     region: AtomicPtr<Region>,
     /// 0 until the row is complete (release); readers acquire it.
@@ -38,7 +39,7 @@ static TABLE: [Row; ROWS] = [const {
     }
 }; ROWS];
 
-/// Rows handed out. Atomic: readers need no more than an upper bound.
+/// Rows that were ever taken are below this. Atomic: readers need no more than an upper bound.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// A reservation cut into chunks. Never unmapped once published.
@@ -65,6 +66,8 @@ impl Region {
         guards: &Guards,
         engine: Option<&'static Engine>,
     ) -> io::Result<&'static Self> {
+        // First, because nothing that comes after it can be given back once it is published.
+        let row = NewRow::take()?;
         let mut bytes = bytes.next_multiple_of(class.chunk_bytes());
         let home = loop {
             match Reservation::new(bytes, class.chunk_bytes(), name(class)) {
@@ -89,7 +92,7 @@ impl Region {
             }
         };
         let region = Box::leak(Box::new(Self { home, class, first_chunk, chunks, table }));
-        publish(region)?;
+        row.publish(region);
         Ok(region)
     }
 
@@ -161,20 +164,36 @@ fn name(class: SizeClass) -> &'static CStr {
     }
 }
 
-fn publish(region: &'static Region) -> io::Result<()> {
-    let taken = USED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-        Some(used + 1).filter(|&used| used <= ROWS)
-    });
-    let Ok(row) = taken else {
-        let why = format!("reserve another region of stacks: all {ROWS} are in use");
-        return Err(io::Error::new(io::ErrorKind::OutOfMemory, why));
-    };
-    let row = &TABLE[row];
-    let start = region.home.start();
-    row.start.store(start, Ordering::Relaxed);
-    row.region.store(std::ptr::from_ref(region).cast_mut(), Ordering::Relaxed);
-    row.end.store(start + region.bytes(), Ordering::Release);
-    Ok(())
+/// A row that the caller has; dropped, it is nobody's again.
+struct NewRow(&'static Row);
+
+impl NewRow {
+    fn take() -> io::Result<Self> {
+        let taken = TABLE.iter().position(|row| {
+            row.start.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        });
+        let Some(number) = taken else {
+            let why = format!("reserve another region of stacks: all {ROWS} are in use");
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, why));
+        };
+        USED.fetch_max(number + 1, Ordering::Relaxed);
+        Ok(Self(&TABLE[number]))
+    }
+
+    fn publish(self, region: &'static Region) {
+        let row = self.0;
+        std::mem::forget(self);
+        let start = region.home.start();
+        row.start.store(start, Ordering::Relaxed);
+        row.region.store(std::ptr::from_ref(region).cast_mut(), Ordering::Relaxed);
+        row.end.store(start + region.bytes(), Ordering::Release);
+    }
+}
+
+impl Drop for NewRow {
+    fn drop(&mut self) {
+        self.0.start.store(0, Ordering::Relaxed);
+    }
 }
 
 /// The stack that an address lies in.
@@ -206,4 +225,20 @@ pub fn lookup(addr: usize) -> Option<SlotInfo> {
     let class = region.class;
     let in_guard = addr - limit < GUARD_BYTES;
     Some(SlotInfo { class, stack_bytes: class.bytes(), slot, in_guard, base, limit })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_was_not_used_is_the_next_one_s() {
+        for _ in 0..2 * ROWS {
+            drop(NewRow::take().unwrap());
+        }
+        let all: Vec<_> = std::iter::from_fn(|| NewRow::take().ok()).collect();
+        assert!(all.len() <= ROWS && !all.is_empty());
+        assert!(NewRow::take().is_err_and(|error| error.kind() == io::ErrorKind::OutOfMemory));
+        assert_eq!(lookup(1), None);
+    }
 }

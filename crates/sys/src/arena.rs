@@ -92,8 +92,11 @@ impl Arena {
     }
 
     /// Makes a page-aligned part readable and writable; `false` when the kernel refuses the charge.
+    ///
+    /// # Panics
+    /// If the part is none of this reservation.
     pub fn open(&self, range: Range<usize>) -> bool {
-        debug_assert!(range.start >= self.start && range.end <= self.start + self.bytes);
+        self.expect_within(&range);
         if !self.charged || range.is_empty() {
             return true;
         }
@@ -102,9 +105,22 @@ impl Arena {
         unsafe { mm::mprotect(range.start as *mut c_void, range.len(), flags) }.is_ok()
     }
 
+    /// Safe callers pass whatever they like, and the kernel would do it to somebody else's memory.
+    fn expect_within(&self, range: &Range<usize>) {
+        let end = self.start + self.bytes;
+        assert!(
+            self.start <= range.start && range.start <= range.end && range.end <= end,
+            "use {range:#x?} of an arena: expected a part of {:#x}..{end:#x}",
+            self.start
+        );
+    }
+
     /// Makes a part resident that nobody has touched, with huge pages where the kernel has some, else
     /// with small ones. `false` when it cannot: some of the part may be resident then. The part must
     /// be whole in [`HUGE_BYTES`], opened, and the caller's alone.
+    ///
+    /// # Panics
+    /// If the part is none of this reservation.
     ///
     /// ```
     /// use millpond_sys::arena::{Arena, HUGE_BYTES};
@@ -116,7 +132,7 @@ impl Arena {
     /// # let _ = is_resident;
     /// ```
     pub fn back(&self, range: Range<usize>) -> bool {
-        debug_assert!(range.start >= self.start && range.end <= self.start + self.bytes);
+        self.expect_within(&range);
         debug_assert!(
             range.start.is_multiple_of(HUGE_BYTES) && range.len().is_multiple_of(HUGE_BYTES)
         );
@@ -181,6 +197,9 @@ pub unsafe fn discard_all(ranges: &[Range<usize>]) -> bool {
 /// Which pages of 4 KiB are resident: one byte each, odd if it is. `false` when the kernel does not say.
 /// The range must be mapped.
 ///
+/// # Panics
+/// If there is not a byte for each page.
+///
 /// ```
 /// let arena = millpond_sys::arena::Arena::reserve(8192, 4096, c"example").unwrap();
 /// let mut marks = [0; 2];
@@ -188,7 +207,12 @@ pub unsafe fn discard_all(ranges: &[Range<usize>]) -> bool {
 /// assert_eq!(marks, [0, 0]);
 /// ```
 pub fn residency(range: Range<usize>, marks: &mut [u8]) -> bool {
-    debug_assert!(marks.len() * 4096 == range.len());
+    assert!(
+        marks.len() == range.len().div_ceil(4096),
+        "ask which pages of {} B are resident: expected a mark for each, found {}",
+        range.len(),
+        marks.len()
+    );
     let at = range.start as *mut c_void;
     // SAFETY: the kernel writes a byte for each page of the range, as many as there are.
     let ask = || unsafe { libc::mincore(at, range.len(), marks.as_mut_ptr()) };
@@ -402,6 +426,20 @@ mod tests {
             assert_eq!(byte(middle + 4096).read_volatile(), 7);
         }
         assert_eq!(of_mapping(middle, "Rss:"), (HUGE_BYTES - 4096) >> 10);
+    }
+
+    #[test]
+    fn a_part_of_somebody_else_s_is_refused_and_so_are_too_few_marks() {
+        let arena = Arena::reserve(8192, 4096, c"test").unwrap();
+        let (start, end) = (arena.start(), arena.start() + 8192);
+        let refuses = |call: &dyn Fn() -> bool| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
+        };
+        assert!(refuses(&|| arena.open(start - 4096..end)));
+        assert!(refuses(&|| arena.open(start..end + 4096)));
+        assert!(refuses(&|| arena.back(start..end + 4096)));
+        assert!(refuses(&|| residency(start..end, &mut [0; 1])));
+        assert!(!refuses(&|| residency(start..end, &mut [0; 2])));
     }
 
     #[test]

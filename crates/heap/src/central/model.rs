@@ -12,7 +12,7 @@
 //! compiled here: its walks are copies, in `parts`. And no model shows what the lock of `take_inbox` is for.
 
 use super::parts::{BLOCKS, Cache, Span, State};
-use super::{CENTRAL, free, release_holes};
+use super::{CENTRAL, free, last_block, release_holes};
 use loom::thread;
 use millpond_prim::sync::atomic::Ordering::Relaxed;
 
@@ -272,6 +272,33 @@ fn the_last_blocks_come_while_the_scavenger_looks_for_holes() {
         release_holes(0);
         others.into_iter().for_each(|other| other.join().unwrap());
         assert!(world.is_gone(), "nobody has seen that it was the last");
+        world.end();
+    });
+}
+
+/// A thread has freed the last block of a span without an owner and is on its way to say so, while the record goes
+/// through two more lives: a span of another class without an owner, and one of its own class in a cache.
+///
+/// Fails when: `last_block` asks for the state and for the class one after the other.
+#[test]
+fn a_record_has_two_more_lives_while_a_last_block_is_on_its_way() {
+    loom::model(|| {
+        let world = World::left_behind(2);
+        free(world.span, 0);
+        // The last block, whose thread has yet to come by.
+        assert!(!world.span.push_remote(1).owes);
+        release_holes(0);
+        assert!(world.is_gone());
+        world.span.set_up(1, 0);
+        world.span.set_state(State::Central);
+        CENTRAL[1].lock().push_front(world.span);
+        let late = thread::spawn(move || last_block(world.span, 0));
+        release_holes(1);
+        world.span.set_up(0, 1);
+        world.cache.adopt(world.span);
+        world.cache.set_aside(world.span);
+        late.join().unwrap();
+        assert_eq!(world.span.state(), State::Full, "it was taken from its cache");
         world.end();
     });
 }

@@ -4,23 +4,24 @@
 //! | part | here |
 //! |---|---|
 //! | span | up to three blocks; their links, its free list and its place in lists are plain cells |
-//! | cache | one bin; [`Cache`]'s functions are the walks of `cache`, step by step |
+//! | cache | a bin per class, of two; [`Cache`]'s functions are the walks of `cache`, step by step |
 //! | list | a vector in a plain cell |
 //! | page heap | counts what is given back, and takes only what may be given back |
 //!
 //! *Plain cell* means that loom knows each access to it, and fails the model when two are not ordered. So who has the
-//! right to a span need not be modelled: who uses it without the right races with who has it. What a span *is*
-//! ([`Span::class`]) is such a cell too, written by the page heap when the span comes back: who still holds the
-//! address then races with that.
+//! right to a span need not be modelled: who uses it without the right races with who has it. The class of a span
+//! ([`Span::class`]) is such a cell too, beside the word that has it together with the state, and written by the page
+//! heap when the span comes back and when its record is used again: who asks for the class of a span that may have
+//! moved on races with that.
 
 use super::{fetch, retire, surrender, take_inbox};
 use crate::remote::{Pushed, Remote};
 use millpond_prim::cell::UnsafeCell;
 use millpond_prim::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use millpond_prim::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
+use millpond_prim::sync::atomic::{AtomicPtr, AtomicU32};
 use millpond_prim::sync::{Guard, Lock as Plain};
 
-pub const COUNT: usize = 1;
+pub const COUNT: usize = 2;
 pub const OS_PAGE: usize = 4096;
 pub const MAX_SPAN: usize = 2 * OS_PAGE;
 
@@ -53,6 +54,10 @@ pub enum State {
     Alone,
 }
 
+fn kind(state: State, class: usize) -> u32 {
+    (class as u32) << 3 | state as u32
+}
+
 /// Blocks of a span.
 pub const BLOCKS: usize = 3;
 
@@ -63,8 +68,9 @@ pub struct Span {
     pub used: AtomicU32,
     pub spare: Cell<bool>,
     pub inbox_next: Cell<*mut Span>,
-    state: AtomicU8,
-    kind: Cell<usize>,
+    /// State and class.
+    kind: AtomicU32,
+    class: Cell<usize>,
     /// Blocks at home.
     free: Cell<u32>,
     links: [Cell<Option<u32>>; BLOCKS],
@@ -86,8 +92,8 @@ impl Span {
             used: AtomicU32::new(used),
             spare: Cell::new(false),
             inbox_next: Cell::new(std::ptr::null_mut()),
-            state: AtomicU8::new(State::Partial as u8),
-            kind: Cell::new(0),
+            kind: AtomicU32::new(kind(State::Partial, 0)),
+            class: Cell::new(0),
             free: Cell::new(0),
             links: [(); BLOCKS].map(|()| Cell::new(None)),
         }
@@ -95,18 +101,32 @@ impl Span {
 
     pub fn class(&self) -> usize {
         // Loom lets others come in at atomics only, and takes what lies between two of them for one moment.
-        self.state.load(Relaxed);
-        self.kind.get()
+        self.kind.load(Relaxed);
+        self.class.get()
     }
 
     pub fn state(&self) -> State {
-        let state = self.state.load(Acquire);
+        let state = self.kind.load(Acquire) & 7;
         use State::{Alone, Central, Full, Gone, Partial};
         [Gone, Partial, Full, Central, Alone][state as usize]
     }
 
+    pub fn is_of(&self, state: State, class: usize) -> bool {
+        self.kind.load(Acquire) == kind(state, class)
+    }
+
     pub fn set_state(&self, state: State) {
-        self.state.store(state as u8, Release);
+        self.kind.store(kind(state, self.class.get()), Release);
+    }
+
+    /// The record is that of another span, of this class, of which so many blocks are in use. The walk of
+    /// `pages::small`, which has the record from the page heap and knows of no lock of a class.
+    pub fn set_up(&self, class: usize, used: u32) {
+        assert_eq!(self.state(), State::Gone);
+        self.class.set(class);
+        self.free.set(0);
+        self.used.store(used, Relaxed);
+        self.kind.store(kind(State::Partial, class), Release);
     }
 
     pub fn has_room(&self) -> bool {
@@ -221,7 +241,7 @@ pub struct Bin {
     pub inbox: AtomicPtr<Span>,
 }
 
-/// A cache with one bin and no current span. Whoever holds it calls the functions.
+/// A cache without current spans; only the bin of class 0 is used. Whoever holds it calls the functions.
 pub struct Cache {
     pub bins: [Bin; COUNT],
 }
@@ -233,8 +253,9 @@ unsafe impl Sync for Cache {}
 
 impl Cache {
     pub fn new() -> Self {
-        let inbox = AtomicPtr::new(std::ptr::null_mut());
-        Self { bins: [Bin { partial: List::new(), owned: List::new(), inbox }] }
+        let inbox = || AtomicPtr::new(std::ptr::null_mut());
+        let bin = |()| Bin { partial: List::new(), owned: List::new(), inbox: inbox() };
+        Self { bins: [(); COUNT].map(bin) }
     }
 
     pub fn address(&self) -> *mut Self {
@@ -346,7 +367,10 @@ impl Cache {
 }
 
 pub mod pages {
-    use super::{Relaxed, Span, State};
+    use super::{COUNT, Relaxed, Span, State};
+
+    /// Of no span that there is.
+    const NO_CLASS: usize = COUNT;
 
     pub struct Pages;
 
@@ -361,7 +385,7 @@ pub mod pages {
             assert_eq!(span.remote.count(), 0);
             span.set_state(State::Gone);
             // From here on the pages are another's.
-            span.kind.set(usize::MAX);
+            span.class.set(NO_CLASS);
         }
     }
 }

@@ -1,15 +1,18 @@
 //! loom: an owner and a claimant never use a cache at once, and each sees what the other did.
 //!
 //! The cache is a plain cell, so loom reports two uses that are not ordered as a race. The models
-//! look at all interleavings of two operations with one claim, and of two owners with one barrier for both.
+//! look at all interleavings of two operations with one claim, and of two owners with one barrier for both; and of
+//! two frees with a claimant that takes away what they are about.
 //!
-//! Both fail when: the owner makes no barrier, or looks at its cache before it says that it is busy; the claimant
+//! The first two fail when: the owner makes no barrier, or looks at its cache before it says that it is busy;
+//! the claimant
 //! makes no barrier, or takes nothing (`claim` the first, `begin_claim` the second); one of `begin`, `end`, `set`
 //! and `is_busy` is relaxed, or `is_busy` is never true.
 
 use super::{Turn, heavy_barrier};
 use loom::sync::Arc;
 use millpond_prim::cell::UnsafeCell;
+use millpond_prim::sync::atomic::{AtomicPtr, Ordering};
 
 struct Cell(UnsafeCell<u32>);
 
@@ -90,5 +93,42 @@ fn one_barrier_is_enough_for_the_claims_of_many_caches() {
             // SAFETY: its owner has ended.
             assert_eq!(caches[at].0.with(|value| unsafe { *value }), done + claimed[at]);
         }
+    });
+}
+
+/// A thread frees blocks of a span, and a claimant takes the span away from its cache and goes on to use it, as
+/// `central::surrender` and whoever fetches it next. The span is a plain cell.
+///
+/// Fails when: `begin_at` looks for the owner before it begins.
+#[test]
+fn what_was_taken_from_a_cache_is_not_freed_to_it() {
+    loom::model(|| {
+        let (mine, stand_in) = (Arc::new(1u32), 2u32);
+        let stand_in = &raw const stand_in;
+        let turn = Arc::new(Turn::new(Arc::as_ptr(&mine)));
+        let owner = Arc::new(AtomicPtr::new(Arc::as_ptr(&mine).cast_mut()));
+        let span = Arc::new(Cell(UnsafeCell::new(0)));
+        let freeing = {
+            let (turn, owner, span) = (turn.clone(), owner.clone(), span.clone());
+            loom::thread::spawn(move || {
+                for _ in 0..2 {
+                    let (cache, owner) = turn.begin_at(&owner);
+                    if std::ptr::eq(cache, owner) {
+                        add(&span);
+                    }
+                    turn.end();
+                }
+            })
+        };
+        assert!(turn.claim(stand_in));
+        let is_taken = !turn.is_busy();
+        if is_taken {
+            owner.store(std::ptr::null_mut(), Ordering::Release);
+        }
+        turn.set(Arc::as_ptr(&mine));
+        if is_taken {
+            add(&span);
+        }
+        freeing.join().unwrap();
     });
 }

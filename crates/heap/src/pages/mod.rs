@@ -397,6 +397,9 @@ impl Pages {
 
     /// Takes a span's pages back. Nobody else may know of it any more.
     pub fn free(&mut self, span: &'static Span) {
+        if span.moved.get() && !self.renew(span) {
+            return self.keep(span);
+        }
         let (first, pages) = (self.page_of(span), span.pages.get() as usize);
         let none = std::ptr::null_mut();
         self.counts.lent -= pages;
@@ -406,9 +409,8 @@ impl Pages {
                 self.counts.large -= pages;
                 self.counts.large_objects -= 1;
                 self.counts.large_bytes -= span.bytes.get();
-                let mended = span.moved.get() && self.renew(span);
                 let dirty = span.dirty.load(Ordering::Relaxed);
-                self.put(first, pages, if mended { 0 } else { dirty });
+                self.put(first, pages, if span.moved.get() { 0 } else { dirty });
             }
             _ => {
                 for page in first..first + pages {
@@ -429,6 +431,14 @@ impl Pages {
         huge::let_go(&range);
         // SAFETY: the caller has the object, or it is free; and its pages are this heap's.
         unsafe { self.heap.renew(range, NAME) }
+    }
+
+    /// An object is gone, and its pages are nobody's for ever: the kernel may have unmapped them before it refused to
+    /// map them anew. They stay lent out, to a span that is none, and a free of an address of theirs is a mistake.
+    fn keep(&mut self, span: &'static Span) {
+        self.counts.large_objects -= 1;
+        self.counts.large_bytes -= span.bytes.get();
+        span.set_state(State::Gone);
     }
 
     fn bury(&mut self, span: &'static Span) {

@@ -19,7 +19,7 @@
 //! Rejected: nothing at all beside `malloc_trim`. Programs do not call it, and peers without a thread do as much in
 //! passing. A look at the clock at each safe point: only while there may be something to do.
 
-use super::{DUE, NONE, PASS, QUIET_TICKS, RESTING, STATE, WANTED, make_pass};
+use super::{DUE, NONE, PASS, QUIET_TICKS, RESTING, STATE, WANTED, is_started, make_pass};
 use millpond_policy::scavenge::{INLINE_BUDGET_NS, TICK_MS};
 use millpond_sys::clock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -37,6 +37,10 @@ pub fn without_thread() {
 /// At a safe point, while there may be something to do.
 #[cold]
 pub(super) fn lend_a_hand() {
+    // A pass takes the lock of the threads.
+    if !is_started() {
+        return;
+    }
     let now = clock::now_ns();
     if now < NEXT_NS.load(Relaxed) {
         return;
@@ -50,5 +54,29 @@ pub(super) fn lend_a_hand() {
         pass.quiet = 0;
         // Work that comes in at this moment is not noticed; the next is. Nobody sleeps who would have to be woken.
         STATE.store(RESTING, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::{self, LOCAL, Phase};
+
+    #[test]
+    fn a_thread_that_is_getting_its_cache_makes_no_pass() {
+        // What it allocates meanwhile comes by here with the lock of the threads held, which a pass would take.
+        LOCAL.with(|local| {
+            threads::with_cache(local, |_| ());
+            let threads = threads::all();
+            local.phase.set(Phase::Starting);
+            // Caches are looked at in every second pass.
+            for _ in 0..2 {
+                NEXT_NS.store(0, SeqCst);
+                lend_a_hand();
+                assert_eq!(NEXT_NS.load(SeqCst), 0);
+            }
+            local.phase.set(Phase::Live);
+            drop(threads);
+        });
     }
 }

@@ -147,7 +147,6 @@ impl Engine {
             } else {
                 for item in run {
                     batch[item.index].copy_bytes = item.block.own_bytes();
-                    self.counters.rested(item.block, item.pages().len());
                 }
                 rested += length;
             }
@@ -223,7 +222,11 @@ impl Engine {
             self.closed_chunks.fetch_add(1, Ordering::Relaxed);
             first.table.chunk(first.chunk).close();
         }
-        run.iter().for_each(|item| item.word().publish(item.block.address()));
+        for item in run {
+            // Counted first: once it is published, another thread may put it back and count that.
+            self.counters.rested(item.block, item.pages().len());
+            item.word().publish(item.block.address());
+        }
         Ok(())
     }
 

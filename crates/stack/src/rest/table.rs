@@ -23,8 +23,9 @@ impl Table {
     pub(crate) fn leak(engine: &'static Engine, slots: usize, chunks: usize) -> io::Result<Self> {
         let slot_bytes = slots * size_of::<SlotWord>();
         let bytes = (slot_bytes + chunks * size_of::<ChunkWord>()).next_multiple_of(page_size());
-        let home = Box::leak(Box::new(Reservation::new(bytes, page_size(), c"millpond rest")?));
+        let home = Reservation::new(bytes, page_size(), c"millpond rest")?;
         home.open(bytes)?;
+        let home = Box::leak(Box::new(home));
         // SAFETY: the reservation is leaked, readable and writable, as large as both arrays, and
         // aligned to a page; both types are atomics of which zeros are a value, and nobody else
         // knows the addresses.
