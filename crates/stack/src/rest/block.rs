@@ -56,9 +56,13 @@ pub(crate) struct Press {
 }
 
 impl Press {
-    /// Ready for another batch.
+    /// Ready for another batch. What a stack needed that is far larger than others is given back.
     pub(crate) fn clear(&mut self) {
         self.seen.clear();
+        if self.seen.capacity() > 4 * SEEN_WORDS {
+            self.seen.shrink_to(SEEN_WORDS);
+            self.packer.shrink_to(SEEN_WORDS);
+        }
         self.run.take().into_iter().for_each(Run::end);
     }
 
@@ -105,8 +109,8 @@ pub(super) unsafe fn words(sp: usize, base: usize) -> impl ExactSizeIterator<Ite
 }
 
 impl Block {
-    /// What `[sp, base)` holds now, packed; `None` if the allocator has no memory. The content may
-    /// still change.
+    /// What `[sp, base)` holds now, packed; `None` if the allocator has no memory for as much (a template, which is
+    /// small and made once, it must have). The content may still change.
     ///
     /// # Safety
     /// As for [`words`].
@@ -118,6 +122,10 @@ impl Block {
     ) -> Option<(Self, Seen)> {
         let anchors = Anchors::of(base);
         let from = press.seen.len();
+        let count = (base - sp) / 8;
+        if press.seen.try_reserve(count).is_err() || !press.packer.reserve(count) {
+            return None;
+        }
         // SAFETY: the caller's promise.
         press.seen.extend(unsafe { words(sp, base) });
         let (count, kind, bytes) = press.pack(from, origin, &anchors);
@@ -265,6 +273,19 @@ mod tests {
     use super::*;
 
     static ORIGIN: Origin = Origin::new();
+
+    #[test]
+    fn a_large_stack_leaves_no_large_press() {
+        let stack = vec![5u64; 5 * SEEN_WORDS];
+        let (sp, base) = (stack.as_ptr() as usize, stack.as_ptr_range().end as usize);
+        let mut press = Press::default();
+        // SAFETY: the words of the vector; one thread, and one owner of the block.
+        unsafe { Block::allocate(sp, base, &ORIGIN, &mut press).unwrap().0.free() };
+        press.clear();
+        assert!(press.seen.capacity() <= SEEN_WORDS);
+        let room = press.packer.room_bytes();
+        assert!(room <= most_bytes(SEEN_WORDS) + 8, "{room}");
+    }
 
     #[test]
     fn what_says_more_than_before_needs_room_and_then_fits() {

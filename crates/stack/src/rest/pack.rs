@@ -240,6 +240,37 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
+    /// Has room for so many words at a time; `false` if there is no memory.
+    pub(crate) fn reserve(&mut self, words: usize) -> bool {
+        self.rooms(words).into_iter().all(|(room, most)| {
+            let more = most.saturating_sub(room.len());
+            room.try_reserve(more).is_ok()
+        })
+    }
+
+    /// Keeps room for no more than so many words at a time.
+    pub(crate) fn shrink_to(&mut self, words: usize) {
+        for (room, most) in self.rooms(words) {
+            room.truncate(most);
+            room.shrink_to(most);
+        }
+    }
+
+    /// Bytes that it keeps.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn room_bytes(&self) -> usize {
+        self.bits.capacity() + self.tags.capacity() + self.data.capacity()
+    }
+
+    /// The parts, and what each needs for so many words.
+    fn rooms(&mut self, words: usize) -> [(&mut Vec<u8>, usize); 3] {
+        [
+            (&mut self.bits, words.div_ceil(8)),
+            (&mut self.tags, words.div_ceil(2)),
+            (&mut self.data, (words + 1) * 8),
+        ]
+    }
+
     /// Packs `words`; how many bytes they take. A template has as many words.
     pub(crate) fn pack(
         &mut self,
@@ -248,11 +279,7 @@ impl Packer {
         words: impl ExactSizeIterator<Item = u64>,
     ) -> usize {
         let count = words.len();
-        for (room, most) in [
-            (&mut self.bits, count.div_ceil(8)),
-            (&mut self.tags, count.div_ceil(2)),
-            (&mut self.data, (count + 1) * 8),
-        ] {
+        for (room, most) in self.rooms(count) {
             room.resize(room.len().max(most), 0);
         }
         let bit_bytes = if template.is_some() { count.div_ceil(8) } else { 0 };
